@@ -1,0 +1,1 @@
+"""Everything that talks to a phone; imports none of our other packages."""

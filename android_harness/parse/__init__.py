@@ -1,0 +1,1 @@
+"""Device text to dataclasses: pure functions, no I/O."""

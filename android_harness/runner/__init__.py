@@ -1,0 +1,1 @@
+"""The on-phone runner: C source, its build, the portable bundle per ABI."""

@@ -1,0 +1,1 @@
+"""Samplers that run during a measurement: one start/stop life cycle."""

@@ -1,0 +1,1 @@
+"""The one narrow seam to a phone, and its implementations."""

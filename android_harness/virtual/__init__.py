@@ -1,0 +1,1 @@
+"""The virtual phone (real adbd) and the simulated phone (fault injection)."""

@@ -1,0 +1,1 @@
+"""Measuring, judging, telling; imports android_harness and pipeline.artifact, never TensorFlow."""

@@ -1,0 +1,1 @@
+"""One folder per recipe: recipe.toml and model.py."""

@@ -1,0 +1,1 @@
+"""Recipe to plan to stages to artifacts; the only place TensorFlow is imported."""

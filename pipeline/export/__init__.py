@@ -1,0 +1,1 @@
+"""Trained model to files that phones run."""

@@ -1,0 +1,1 @@
+"""Host references of a variant, each in a process of its own."""
