@@ -3,6 +3,8 @@
 HarnessError
 ├── ParseError              device text that is not understood; the text is kept
 ├── ToolMissing             a program or package of the host is not there; holds the install line
+├── PackageUnavailable      a Debian package cannot be fetched or read
+├── VirtualPhoneError       a virtual phone did not build, start or stop; holds its console's tail
 ├── TransportError
 │   ├── PhoneRefused        nothing listens at the endpoint
 │   ├── PhoneSilent         no answer before the deadline
@@ -63,6 +65,30 @@ class ToolMissing(HarnessError):
 
     def __str__(self) -> str:
         return f"{self.tool} is needed for {self.needed_for}; install it with: {self.install}"
+
+
+class PackageUnavailable(HarnessError):
+    """A Debian package cannot be fetched, or a fetched one cannot be read."""
+
+    def __init__(self, packages: tuple[str, ...], arch: str, reason: str) -> None:
+        super().__init__(packages, arch, reason)
+        self.packages, self.arch, self.reason = packages, arch, reason
+
+    def __str__(self) -> str:
+        what = ", ".join(self.packages) or "Debian packages"
+        return f"{what}{f' ({self.arch})' if self.arch else ''} cannot be had: {self.reason}"
+
+
+class VirtualPhoneError(HarnessError):
+    """A virtual phone did not build, start, answer or stop."""
+
+    def __init__(self, name: str, reason: str, console_tail: str = "") -> None:
+        super().__init__(name, reason, console_tail)
+        self.name, self.reason, self.console_tail = name, reason, console_tail
+
+    def __str__(self) -> str:
+        tail = f"; its console ends with:\n{self.console_tail}" if self.console_tail else ""
+        return f"virtual phone {self.name}: {self.reason}{tail}"
 
 
 class TransportError(HarnessError):
