@@ -18,6 +18,7 @@ HarnessError
 ├── CorruptTransfer         a pushed file has another sha256 on the phone
 ├── WrongAbi                no runner for the phone's ABIs
 ├── CommandFailed           a remote command ended with an exit code that was not expected
+├── RunnerRefused           the runner could not start: its arguments, files or engine library
 ├── RunnerCrash             the runner was ended by a signal
 ├── ModelRejected           the engine refused the model, or an inference failed
 └── RunnerOutputError       the runner's document is missing, cut or malformed
@@ -258,6 +259,17 @@ class CommandFailed(HarnessError):
     def __str__(self) -> str:
         said = (self.stderr_tail or self.stdout_tail).strip()
         return f"{self.endpoint}: exit {self.exit_code} of {self.command[:120]}: {said[-300:]}"
+
+
+class RunnerRefused(HarnessError):
+    """The runner could not start its work; its model was not judged."""
+
+    def __init__(self, endpoint: str, stage: str, message: str) -> None:
+        super().__init__(endpoint, stage, message)
+        self.endpoint, self.stage, self.message = endpoint, stage, message
+
+    def __str__(self) -> str:
+        return f"{self.endpoint}: the runner could not start ({self.stage}): {self.message}"
 
 
 class RunnerCrash(HarnessError):
