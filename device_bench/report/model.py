@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from android_harness.errors import FailureKind
 from android_harness.evidence import Evidence, Fidelity
+from device_bench.record import Failure, Parity, Protocol, State, Timing
 from pipeline.artifact import Accuracy
 
 SCHEMA_VERSION = 1
@@ -87,25 +87,6 @@ class Memory(_Part):
     after_init_rss_kb: float
     peak_kb: float = Field(description="VmHWM after the timed runs")
     after_run_pss_kb: float | None
-
-
-class Parity(_Part):
-    """The phone's outputs against a reference of the host, sample by sample."""
-
-    engine: str
-    samples: int
-    bit_identical: bool | None
-    max_abs_difference: float | None = Field(description="in real (dequantized) units")
-    argmax_agreement: float | None = Field(description="0..1")
-    reason: str | None = None
-
-
-class Failure(_Part):
-    """Why a run has no result, or which attempts were repeated."""
-
-    kind: FailureKind
-    message: str
-    retried: bool
 
 
 class Stage(_Part):
@@ -191,22 +172,6 @@ class Recipe(_Part):
     warnings: tuple[str, ...]
 
 
-class State(_Part):
-    """The phone's state at one moment; null is unknown."""
-
-    at_utc: str
-    battery_percent: float | None
-    battery_temperature_c: float | None
-    battery_voltage_mv: float | None
-    charge_counter_uah: float | None
-    current_now_raw: float | None = Field(description="as the phone says; sign and unit unknown")
-    charging: str | None
-    thermal_status: str | None
-    temperatures_c: dict[str, float]
-    load1: float | None
-    notes: tuple[str, ...]
-
-
 class Phone(_Part):
     """One phone of a bench."""
 
@@ -231,26 +196,6 @@ class Phone(_Part):
     recipes: tuple[Recipe, ...]
     failures: tuple[Failure, ...]
     warnings: tuple[str, ...]
-
-
-class Protocol(_Part):
-    """How the numbers were taken."""
-
-    blocks: int
-    warmup_count: int
-    warmup_s: float
-    min_runs: int
-    min_s: float
-    max_runs: int
-    order: str
-    threads: tuple[int, ...]
-
-
-class Timing(_Part):
-    """Wall time of one step of the bench, host clock."""
-
-    step: str
-    seconds: float
 
 
 class Report(_Part):
