@@ -14,9 +14,6 @@ from android_harness.errors import FailureKind
 from android_harness.evidence import Evidence, Fidelity
 from pipeline.artifact import Accuracy, Artifact
 
-SCHEMA_VERSION = 1
-
-
 class _Stored(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -109,7 +106,7 @@ class Identity(_Stored):
 class Bench(_Stored):
     """One call of the measuring half."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     id: str
     key: str = Field(description="sha256 of what is measured on which phones; equal keys resume")
     created_at_utc: str

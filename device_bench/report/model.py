@@ -119,9 +119,9 @@ class Variant(_Part):
     sha256: str
     bytes: int
     bytes_zstd: int
-    compression_ratio: float
+    compression_ratio: float | None
     parameters: int
-    macs: int
+    macs: int | None
     sparsity: float
     status: Literal["ok", "failed", "not run"]
     failures: tuple[Failure, ...]
@@ -166,8 +166,8 @@ class Recipe(_Part):
     answer: Answer
     variants: tuple[Variant, ...]
     packages: dict[str, str]
-    seed: int
-    recipe_sha256: str
+    seed: int | None
+    recipe_sha256: str | None
     data_sha256: str | None
     warnings: tuple[str, ...]
 
