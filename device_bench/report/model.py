@@ -17,7 +17,8 @@ SCHEMA_VERSION = 1
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # NaN and infinity have no JSON: they would come back as null, without a reason.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Estimate(_Part):
@@ -94,6 +95,7 @@ class Stage(_Part):
 
     name: str
     parameters: dict[str, object]
+    key: str | None = Field(default=None, description="content hash its output is cached under")
 
 
 class Proof(_Part):
