@@ -14,6 +14,7 @@ from android_harness.errors import FailureKind
 from android_harness.evidence import Evidence, Fidelity
 from pipeline.artifact import Accuracy, Artifact
 
+
 class _Stored(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,7 +57,7 @@ class Parity(_Stored):
 class Protocol(_Stored):
     """How the numbers are taken; part of a bench's identity."""
 
-    blocks: int = Field(default=5, ge=1, le=1000)
+    blocks: int = Field(default=5, ge=2, le=1000)
     warmup_count: int = Field(default=10, ge=0)
     warmup_s: float = Field(default=0.3, ge=0.0)
     min_runs: int = Field(default=50, ge=1)

@@ -1,0 +1,264 @@
+"""A whole bench: artifacts and phones in, a stored bench and its report out.
+
+The thin orchestration beside the CLI. Only ``build_recipes`` loads the pipeline's stages.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from threading import Lock
+from typing import final
+
+from android_harness.errors import HarnessError, NoPhone, WrongAbi
+from android_harness.phone import Phone
+from android_harness.runner import bundle as bundles
+from device_bench.identify import identity_of
+from device_bench.measure import PhoneBench, Told
+from device_bench.progress import Progress
+from device_bench.record import Bench, Identity, PhoneVisit, Protocol, Run, Timing
+from device_bench.store import Store
+from device_bench.targets import Selection, Target, selected
+from pipeline.artifact import Artifact
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variants:
+    """The artifacts of one recipe, with its sentence about itself."""
+
+    summary: str
+    artifacts: tuple[Artifact, ...]
+
+
+@final
+@dataclass(slots=True, kw_only=True)
+class Stopwatch:
+    """Wall time of the bench's steps, in order."""
+
+    timings: list[Timing] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what happens inside, also when it fails."""
+        started_s = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings.append(Timing(step=name, seconds=round(time.monotonic() - started_s, 2)))
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """A phone that answered, with the runner that fits it."""
+
+    target: Target
+    identity: Identity
+    transport: str
+    bundle: bundles.Bundle
+
+
+def measure(
+    variants: Sequence[Variants],
+    selection: Selection,
+    protocol: Protocol,
+    store: Store,
+    progress: Progress,
+    watch: Stopwatch,
+) -> Bench:
+    """Run every variant on every phone and store it; go on with an interrupted bench.
+
+    Returns:
+        the stored bench, complete.
+
+    Raises:
+        NoPhone: none can be used.
+        KeyboardInterrupt: stopped; what was finished is stored and the next call goes on.
+    """
+    with watch.step("start phones"):
+        started = selected(selection, progress.line)
+        targets = started.__enter__()
+    try:
+        with watch.step("prepare phones"):
+            ready = _prepare(targets, progress)
+        bench = _open(variants, ready, protocol, store, progress)
+        works = [_work(bench, one, i, variants, store, progress) for i, one in enumerate(ready)]
+        with watch.step("measure on phones"):
+            _perform(works, ready)
+    finally:
+        started.__exit__(None, None, None)
+    timings = (*bench.timings, *watch.timings)
+    bench = bench.model_copy(update={"status": "complete", "timings": timings})
+    store.save(bench)
+    return bench
+
+
+def _prepare(targets: Sequence[Target], progress: Progress) -> list[_Ready]:
+    ready, problems = [], []
+    for target in targets:
+        try:
+            ready.append(_meet(target))
+        except HarnessError as exc:
+            problems.append(f"{target.label}: {exc}")
+            progress.line(f"{target.label} is left out: {exc}")
+    if not ready:
+        raise NoPhone("; ".join(problems) or "nothing is connected")
+    return ready
+
+
+def _meet(target: Target) -> _Ready:
+    with target.connect() as transport:
+        phone = Phone(transport)
+        identity = identity_of(phone)
+        supported = next((a for a in identity.abis if a in bundles.SUPPORTED_ABIS), None)
+        if supported is None:
+            raise WrongAbi(transport.endpoint, identity.abis, tuple(bundles.SUPPORTED_ABIS))
+        described = transport.description
+    return _Ready(
+        target=target,
+        identity=identity,
+        transport=described,
+        bundle=bundles.build_bundle(supported),
+    )
+
+
+def _open(
+    variants: Sequence[Variants],
+    ready: Sequence[_Ready],
+    protocol: Protocol,
+    store: Store,
+    progress: Progress,
+) -> Bench:
+    """The interrupted bench of the same matrix, or a new one."""
+    key = _key(variants, ready, protocol)
+    found = store.open_bench(key)
+    if found is not None:
+        progress.line(f"going on with {found.id}, which was interrupted")
+        return found
+    now = datetime.now(UTC)
+    bench = Bench(
+        id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}",
+        key=key,
+        created_at_utc=now.isoformat(timespec="seconds"),
+        tool_version=version("deploy-bench"),
+        protocol=protocol,
+    )
+    store.save(bench)
+    return bench
+
+
+def _key(variants: Sequence[Variants], ready: Sequence[_Ready], protocol: Protocol) -> str:
+    """Equal when the same files are measured in the same way on the same phones."""
+    parts = [a.sha256 for v in variants for a in v.artifacts]
+    parts += [
+        f"{r.identity.serial} {r.identity.fingerprint} {r.bundle.engine_sha256}" for r in ready
+    ]
+    return sha256("\n".join([*parts, protocol.model_dump_json()]).encode()).hexdigest()
+
+
+def _work(
+    bench: Bench,
+    ready: _Ready,
+    position: int,
+    variants: Sequence[Variants],
+    store: Store,
+    progress: Progress,
+) -> PhoneBench:
+    serial = ready.identity.serial
+    visit = next((v for v in store.phones(bench.id) if v.serial == serial), None)
+    if visit is None:
+        visit = PhoneVisit(
+            bench=bench.id,
+            serial=serial,
+            position=position,
+            identity=ready.identity,
+            transport=ready.transport,
+            engine=f"ai-edge-litert {ready.bundle.engine_version}",
+            engine_sha256=ready.bundle.engine_sha256,
+        )
+        store.save(visit)
+    lock = Lock()
+
+    def tell(told: Told) -> None:
+        with lock:
+            progress.step(ready.target.label, told.text, told.done, told.total)
+
+    return PhoneBench(
+        connect=ready.target.connect,
+        visit=visit,
+        runs=_runs(bench, serial, variants, store),
+        bundle=ready.bundle,
+        protocol=bench.protocol,
+        store=store,
+        tell=tell,
+    )
+
+
+def _runs(bench: Bench, serial: str, variants: Sequence[Variants], store: Store) -> tuple[Run, ...]:
+    """The phone's runs: as stored, with the artifacts that lie on disk now."""
+    stored = {run.name: run for run in store.runs(bench.id, serial)}
+    runs: list[Run] = []
+    for group in variants:
+        for artifact in group.artifacts:
+            for threads in bench.protocol.threads:
+                fresh = Run(
+                    bench=bench.id,
+                    serial=serial,
+                    position=len(runs),
+                    artifact=artifact,
+                    summary=group.summary,
+                    threads=threads,
+                )
+                found = stored.get(fresh.name)
+                runs.append(found.model_copy(update={"artifact": artifact}) if found else fresh)
+    for run in runs:
+        store.save(run)
+    return tuple(runs)
+
+
+def _perform(works: Sequence[PhoneBench], ready: Sequence[_Ready]) -> None:
+    """Physical phones side by side; phones that live on this host one after the other."""
+    apart = [work for work, one in zip(works, ready, strict=True) if one.target.parallel]
+    shared = [work for work, one in zip(works, ready, strict=True) if not one.target.parallel]
+    if apart:
+        with ThreadPoolExecutor(max_workers=len(apart)) as pool:
+            for outcome in [pool.submit(work.perform) for work in apart]:
+                outcome.result()
+    for work in shared:
+        work.perform()
+
+
+def build_recipes(
+    names: Sequence[str], folder: Path, progress: Progress, watch: Stopwatch
+) -> tuple[Variants, ...]:
+    """Compress and convert recipes; a cached stage costs nothing and loads no TensorFlow.
+
+    Raises:
+        RecipeError: a recipe is unknown or wrong; all are checked before any is built.
+    """
+    from pipeline.plan import plan_recipe
+    from pipeline.recipe import find_recipe
+
+    plans = [(recipe, plan_recipe(recipe)) for recipe in map(find_recipe, names)]
+    built = []
+    for recipe, plan in plans:
+        with watch.step(f"build {recipe.name}"):
+            from pipeline.runner import perform
+
+            artifacts = perform(plan, folder, _stage_teller(recipe.name, progress))
+        built.append(Variants(summary=recipe.summary, artifacts=artifacts))
+    return tuple(built)
+
+
+def _stage_teller(name: str, progress: Progress) -> Callable[[object], None]:
+    def tell(event: object) -> None:
+        progress.step(name, str(event), 0, 1)
+
+    return tell

@@ -1,0 +1,153 @@
+"""What may be said: is a variant faster, and which one should ship. Pure."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from device_bench.report.model import Answer, Comparison, Estimate, Variant
+
+Verdict = Literal["faster", "slower", "same", "cannot tell"]
+
+# Differences below this are the same to a user of the app, and below what unrooted phones repeat.
+SAME_WITHIN = 0.05
+# With fewer rounds an interval of the median says next to nothing.
+FEWEST_ROUNDS = 5
+# Accuracy that may be given up before speed is no argument any more, in points.
+ACCURACY_TOLERANCE = 0.01
+
+
+def judge(speedup: Estimate, rounds: int) -> Comparison:
+    """Turn a speed-up and its interval into a verdict.
+
+    ``same`` means that the whole interval lies within 5 % of equal; ``cannot tell`` that the
+    interval holds both a difference that matters and none.
+    """
+    reach = max(speedup.high - speedup.value, speedup.value - speedup.low) / speedup.value
+    return Comparison(
+        speedup=speedup,
+        verdict=_verdict(speedup, rounds),
+        smallest_visible_percent=100.0 * max(reach, SAME_WITHIN),
+    )
+
+
+def _verdict(speedup: Estimate, rounds: int) -> Verdict:
+    if rounds < FEWEST_ROUNDS:
+        return "cannot tell"
+    if speedup.low >= 1.0 / (1.0 + SAME_WITHIN) and speedup.high <= 1.0 + SAME_WITHIN:
+        return "same"
+    if speedup.low > 1.0:
+        return "faster"
+    if speedup.high < 1.0:
+        return "slower"
+    return "cannot tell"
+
+
+def answer(phone: str, baseline: str, variants: Sequence[Variant]) -> Answer:
+    """Choose the variant to ship on a phone and say why, in plain words.
+
+    Among variants whose accuracy on the phone is within one point of the baseline's, the
+    fastest wins; where speed cannot separate two, the smaller file wins.
+    """
+    base = next((v for v in variants if v.variant == baseline), None)
+    usable = [v for v in variants if v.status == "ok" and not _wrong(v)]
+    if base is None or base.status != "ok":
+        said = f"On {phone}, nothing can be said: the baseline {baseline} has no result."
+        return Answer(headline=said, detail=_failures(variants), chosen=None)
+    accurate = [v for v in usable if _accurate_enough(v, base)]
+    if not accurate:
+        said = f"On {phone}, keep {baseline}: no other variant gave right outputs."
+        return Answer(headline=said, detail=_failures(variants), chosen=baseline)
+    timed = [v for v in accurate if v.latency is not None]
+    best = _fastest(timed) if timed else min(accurate, key=lambda v: v.bytes_zstd)
+    return Answer(
+        headline=_headline(phone, best, base),
+        detail=(*_reasons(best, base), *_failures(variants)),
+        chosen=best.variant,
+    )
+
+
+def _wrong(variant: Variant) -> bool:
+    return any(w.startswith("wrong outputs") for w in variant.warnings)
+
+
+def _accurate_enough(variant: Variant, base: Variant) -> bool:
+    if variant.accuracy_phone is None or base.accuracy_phone is None:
+        return True  # unknown on both sides; the headline says so
+    return variant.accuracy_phone.value >= base.accuracy_phone.value - ACCURACY_TOLERANCE
+
+
+def _fastest(variants: Sequence[Variant]) -> Variant:
+    """The fastest; of those within 5 % of it, the smallest file."""
+    quickest = min(_p50(v) for v in variants)
+    ties = [v for v in variants if _p50(v) <= quickest * (1.0 + SAME_WITHIN)]
+    return min(ties, key=lambda v: (v.bytes_zstd, v.variant))
+
+
+def _p50(variant: Variant) -> float:
+    return variant.latency.p50_us.value if variant.latency else float("inf")
+
+
+def _headline(phone: str, best: Variant, base: Variant) -> str:
+    if best.variant == base.variant:
+        return f"On {phone}, ship {best.variant}: no variant is better than the baseline."
+    claims = [*_speed_claim(best), *_size_claim(best, base), _accuracy_claim(best, base)]
+    return f"On {phone}, ship {best.variant}: {', '.join(claims)}."
+
+
+def _speed_claim(best: Variant) -> list[str]:
+    if best.comparison is None:
+        return []
+    speedup = best.comparison.speedup
+    match best.comparison.verdict:
+        case "faster":
+            return [f"{speedup.value:.2g}x faster"]
+        case "slower":
+            return [f"{1.0 / speedup.value:.2g}x slower"]
+        case "same":
+            return ["equally fast"]
+        case "cannot tell":
+            return ["not measurably faster"]
+
+
+def _size_claim(best: Variant, base: Variant) -> list[str]:
+    share = best.bytes / base.bytes
+    return [f"{100 * share:.0f} % of the size"] if share < 0.95 else []
+
+
+def _accuracy_claim(best: Variant, base: Variant) -> str:
+    if best.accuracy_phone is None or base.accuracy_phone is None:
+        return "accuracy not known"
+    points = 100.0 * (best.accuracy_phone.value - base.accuracy_phone.value)
+    if abs(points) < 0.05:
+        return "equally accurate"
+    return f"{abs(points):.1f} points {'more' if points > 0 else 'less'} accurate"
+
+
+def _reasons(best: Variant, base: Variant) -> tuple[str, ...]:
+    said = []
+    if best.comparison is not None and best.latency is not None:
+        ratio = best.comparison.speedup
+        said.append(
+            f"Speed-up {ratio.value:.2f}x (95 % interval {ratio.low:.2f} to {ratio.high:.2f}) "
+            f"over {best.latency.blocks} rounds against {base.variant}."
+        )
+    elif best.latency_reason:
+        said.append(f"Chosen by size alone: {best.latency_reason}.")
+    if best.accuracy_phone is None and best.accuracy_phone_reason:
+        said.append(f"Accuracy is not known: {best.accuracy_phone_reason}.")
+    elif best.accuracy_phone is not None:
+        got = best.accuracy_phone
+        said.append(
+            f"Accuracy on the phone {100 * got.value:.1f} % ({got.correct} of {got.total}, 95 % "
+            f"interval {100 * got.low:.1f} to {100 * got.high:.1f} %)."
+        )
+    if best.energy_reason:
+        said.append(f"Energy not measured: {best.energy_reason}.")
+    return tuple(said)
+
+
+def _failures(variants: Sequence[Variant]) -> tuple[str, ...]:
+    return tuple(
+        f"{v.variant} has no result: {v.failures[-1].message if v.failures else v.status}."
+        for v in variants
+        if v.status != "ok"
+    )
