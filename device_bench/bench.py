@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import final
 
 from android_harness.errors import HarnessError, NoPhone, WrongAbi
@@ -25,7 +25,13 @@ from device_bench.progress import Progress
 from device_bench.record import Bench, Identity, PhoneVisit, Protocol, Run, Timing
 from device_bench.store import Store
 from device_bench.targets import Selection, Target, selected
-from pipeline.artifact import Artifact
+from pipeline.artifact import (
+    Artifact,
+    check_model_file,
+    describe,
+    load_artifacts,
+    sha256_of,
+)
 
 
 @final
@@ -89,9 +95,13 @@ def measure(
         with watch.step("prepare phones"):
             ready = _prepare(targets, progress)
         bench = _open(variants, ready, protocol, store, progress)
-        works = [_work(bench, one, i, variants, store, progress) for i, one in enumerate(ready)]
+        stop = Event()
+        works = [
+            _work(bench, one, position, variants, store, progress, stop)
+            for position, one in enumerate(ready)
+        ]
         with watch.step("measure on phones"):
-            _perform(works, ready)
+            _perform(works, ready, stop)
     finally:
         started.__exit__(None, None, None)
     timings = (*bench.timings, *watch.timings)
@@ -170,6 +180,7 @@ def _work(
     variants: Sequence[Variants],
     store: Store,
     progress: Progress,
+    stop: Event,
 ) -> PhoneBench:
     serial = ready.identity.serial
     visit = next((v for v in store.phones(bench.id) if v.serial == serial), None)
@@ -198,6 +209,7 @@ def _work(
         protocol=bench.protocol,
         store=store,
         tell=tell,
+        stop=stop,
     )
 
 
@@ -223,16 +235,33 @@ def _runs(bench: Bench, serial: str, variants: Sequence[Variants], store: Store)
     return tuple(runs)
 
 
-def _perform(works: Sequence[PhoneBench], ready: Sequence[_Ready]) -> None:
+def _perform(works: Sequence[PhoneBench], ready: Sequence[_Ready], stop: Event) -> None:
     """Physical phones side by side; phones that live on this host one after the other."""
     apart = [work for work, one in zip(works, ready, strict=True) if one.target.parallel]
     shared = [work for work, one in zip(works, ready, strict=True) if not one.target.parallel]
     if apart:
         with ThreadPoolExecutor(max_workers=len(apart)) as pool:
-            for outcome in [pool.submit(work.perform) for work in apart]:
-                outcome.result()
+            jobs = [pool.submit(work.perform) for work in apart]
+            try:
+                for job in jobs:
+                    job.result()
+            except BaseException:  # Ctrl-C comes to this thread only: the others must hear of it
+                stop.set()
+                raise
     for work in shared:
         work.perform()
+
+
+def check_recipes(names: Sequence[str]) -> None:
+    """Read every recipe, so that a wrong one is told before anything is built.
+
+    Raises:
+        RecipeError: a recipe is unknown or wrong.
+    """
+    from pipeline.recipe import find_recipe
+
+    for name in names:
+        find_recipe(name)
 
 
 def build_recipes(
@@ -241,20 +270,36 @@ def build_recipes(
     """Compress and convert recipes; a cached stage costs nothing and loads no TensorFlow.
 
     Raises:
-        RecipeError: a recipe is unknown or wrong; all are checked before any is built.
+        PipelineError: a recipe is wrong, or a stage failed.
     """
     from pipeline.plan import plan_recipe
     from pipeline.recipe import find_recipe
+    from pipeline.runner import perform
 
-    plans = [(recipe, plan_recipe(recipe)) for recipe in map(find_recipe, names)]
     built = []
-    for recipe, plan in plans:
+    for recipe in map(find_recipe, names):
         with watch.step(f"build {recipe.name}"):
-            from pipeline.runner import perform
-
-            artifacts = perform(plan, folder, _stage_teller(recipe.name, progress))
+            artifacts = perform(plan_recipe(recipe), folder, _stage_teller(recipe.name, progress))
         built.append(Variants(summary=recipe.summary, artifacts=artifacts))
     return tuple(built)
+
+
+def variants_of(models: Sequence[Path], folder: Path) -> tuple[Variants, ...]:
+    """Artifacts of finished models: folders with artifact.json, or bare .tflite files.
+
+    Raises:
+        BadModelFile, BadArtifact: one of them cannot be used; nothing was pushed anywhere.
+    """
+    folders = [path for path in models if path.is_dir()]
+    files = [path for path in models if not path.is_dir()]
+    for path in files:
+        check_model_file(path)
+    groups = [Variants(summary=f"artifacts of {f}", artifacts=load_artifacts(f)) for f in folders]
+    if files:
+        described = [describe(path, folder / "bare" / sha256_of(path)[:16]) for path in files]
+        same = [a.model_copy(update={"baseline": described[0].variant}) for a in described]
+        groups.append(Variants(summary="finished models", artifacts=tuple(same)))
+    return tuple(groups)
 
 
 def _stage_teller(name: str, progress: Progress) -> Callable[[object], None]:

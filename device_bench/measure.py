@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import assert_never, final
 
 from android_harness.errors import (
@@ -20,6 +21,7 @@ from android_harness.errors import (
     FailureKind,
     HarnessError,
     ModelRejected,
+    RunnerOutputError,
     TransportError,
 )
 from android_harness.parse.runner import RunnerReport
@@ -31,9 +33,10 @@ from android_harness.transport.seam import Transport
 from device_bench.check import check_outputs
 from device_bench.gate import wait_until_calm
 from device_bench.matrix import order_blocks
-from device_bench.record import Block, Failure, PhoneVisit, Protocol, Run, State
+from device_bench.record import Block, Check, Failure, PhoneVisit, Protocol, Run, State
 from device_bench.snapshot import snapshot
 from device_bench.store import Store
+from pipeline.artifact import Artifact, sha256_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -96,10 +99,12 @@ class PhoneBench:
         protocol: Protocol,
         store: Store,
         tell: Tell,
+        stop: Event,
     ) -> None:
         self._connect, self._visit, self._bundle = connect, visit, bundle
         self._runs = {run.name: run for run in runs}
         self._protocol, self._store, self._tell = protocol, store, tell
+        self._stop = stop
         self._steps = deque(self._open_steps())
         self._total = self._done = 0
         self._attempts: Counter[Step] = Counter()
@@ -113,7 +118,7 @@ class PhoneBench:
         """
         self._total = len(self._steps)
         losses = 0
-        while self._steps:
+        while self._steps and not self._stop.is_set():
             try:
                 self._visit_once()
             except TransportError as exc:
@@ -155,7 +160,7 @@ class PhoneBench:
                 session.install(self._bundle)
                 if self._visit.state_before is None:
                     self._update(state_before=snapshot(phone))
-                while self._steps:
+                while self._steps and not self._stop.is_set():
                     self._attempt(self._steps[0], phone, session)
                 self._update(state_after=snapshot(phone))
 
@@ -205,7 +210,7 @@ class PhoneBench:
             inputs = Path(folder) / "inputs.bin"
             whole = artifact.path(artifact.test.inputs_file).read_bytes()
             inputs.write_bytes(whole[: samples * artifact.input.bytes])
-            remote = session.put(inputs, _sha256(inputs))
+            remote = session.put(inputs, sha256_of(inputs))
             options = RunnerOptions(
                 threads=self._runs[step.run].threads,
                 warmup_count=0,
@@ -219,7 +224,7 @@ class PhoneBench:
             session.run(model, options, timeout_s=EMULATED_CHECK_S)
             outputs = Path(folder) / "outputs.bin"
             session.fetch("outputs.bin", outputs, samples * artifact.output.bytes)
-            check = check_outputs(artifact, outputs, samples)
+            check = _checked(artifact, outputs, samples, session)
         self._change(step.run, check=check, pushed_bytes=model.bytes, push_skipped=model.skipped)
 
     def _samples(self, run: str) -> int:
@@ -293,6 +298,13 @@ class PhoneBench:
         self._tell(Told(serial=self._visit.serial, text=text, done=self._done, total=self._total))
 
 
+def _checked(artifact: Artifact, outputs: Path, samples: int, session: Session) -> Check:
+    try:
+        return check_outputs(artifact, outputs, samples)
+    except ValueError as exc:
+        raise RunnerOutputError(session.phone.transport.endpoint, str(exc), "") from exc
+
+
 def _prove(phone: Phone, report: RunnerReport, bundle: Bundle, threads: int) -> None:
     """Refuse a number of another engine, thread count or accelerator than was asked for."""
     endpoint = phone.transport.endpoint
@@ -320,9 +332,3 @@ def _words(step: Step) -> str:
             return f"checked {step.run}"
         case BlockStep():
             return f"{step.run}, block {step.number + 1}"
-
-
-def _sha256(path: Path) -> str:
-    from pipeline.artifact import sha256_of
-
-    return sha256_of(path)

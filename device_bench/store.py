@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.dialects.sqlite import insert
 
+from device_bench.errors import StoreError
 from device_bench.record import Bench, Block, PhoneVisit, Run
 
 SCHEMA_VERSION = 1
@@ -57,17 +58,6 @@ _BLOCKS = sa.Table(
 )
 
 _Record = TypeVar("_Record", bound=BaseModel)
-
-
-class StoreError(Exception):
-    """The store cannot be used; nothing in it was changed."""
-
-    def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return f"store {self.path}: {self.reason}"
 
 
 class Store:

@@ -1,0 +1,394 @@
+"""The ``deploy-bench`` command.
+
+Imports happen inside the commands: ``--help`` must answer at once, and only commands that
+compress may load the pipeline's stages.
+"""
+
+import contextlib
+import functools
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+
+import typer
+
+from android_harness.errors import FailureKind, HarnessError, NoPhone, ToolMissing
+from device_bench.errors import StoreError
+from device_bench.exits import HELP, Exit
+from pipeline.errors import ConversionError, PipelineError, ReferenceFailed, StageFailed
+
+if TYPE_CHECKING:
+    from device_bench.bench import Stopwatch, Variants
+    from device_bench.progress import Progress
+    from device_bench.record import Protocol
+    from device_bench.targets import Selection
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+OUT = Path("out")
+STORE_FILE = "bench.sqlite"
+
+app = typer.Typer(
+    name="deploy-bench",
+    help="Compress a model, run every variant on the phone, and report which one to ship.\n\n"
+    + HELP,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+virtual_app = typer.Typer(
+    help="Virtual phones for playing.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(virtual_app, name="virtual-phone")
+
+Phones = Annotated[
+    list[str] | None,
+    typer.Option("--phone", help="serial or host:port; may be repeated; default: all connected"),
+]
+Virtual = Annotated[
+    str,
+    typer.Option(
+        help="auto (when no phone is connected), none, container, kvm, emulated, simulated"
+    ),
+]
+Out = Annotated[Path, typer.Option(help="folder of the store and the reports")]
+Blocks = Annotated[int, typer.Option(min=2, max=1000, help="fresh processes per variant")]
+Threads = Annotated[str, typer.Option(help="thread counts to measure, e.g. 1,4")]
+MinSeconds = Annotated[
+    float, typer.Option(min=0.0, max=60.0, help="shortest timed loop of a block")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="only the result")]
+
+
+def main() -> None:
+    """Run the command; ``kill`` is treated like Ctrl-C."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    app()
+
+
+def _told(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn every foreseen error into one clear message and its exit code."""
+
+    @functools.wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except KeyboardInterrupt:
+            _complain("stopped; what was finished is stored, the same command goes on from there")
+            raise typer.Exit(Exit.INTERRUPTED) from None
+        except (HarnessError, PipelineError, StoreError) as exc:
+            _complain(str(exc))
+            raise typer.Exit(_exit_of(exc)) from exc
+
+    return guarded
+
+
+@app.command()
+@_told
+def run(
+    recipes: Annotated[list[str], typer.Argument(help="recipe names or folders")],
+    phone: Phones = None,
+    virtual: Virtual = "auto",
+    out: Out = OUT,
+    blocks: Blocks = 5,
+    threads: Threads = "1",
+    min_s: MinSeconds = 1.0,
+    quiet: Quiet = False,
+) -> None:
+    """Build recipes, measure every variant on every phone, write the reports.
+
+    Example: deploy-bench run digits_mobile mobilenet_v2 --phone 37251FDJG0 --threads 1,4
+    """
+    from device_bench.bench import Stopwatch, build_recipes, check_recipes
+
+    selection, protocol = _selection(phone, virtual), _protocol(blocks, threads, min_s)
+    check_recipes(recipes)
+    watch = Stopwatch()
+    with _progress(quiet) as progress:
+        variants = build_recipes(recipes, _variants_folder(), progress, watch)
+        bench = _measure(variants, selection, protocol, out, progress, watch)
+    _finish(out, bench)
+
+
+@app.command()
+@_told
+def build(
+    recipes: Annotated[list[str], typer.Argument(help="recipe names or folders")],
+    quiet: Quiet = False,
+) -> None:
+    """Compress and convert only; nothing is measured.
+
+    Example: deploy-bench build digits_mobile
+    """
+    from device_bench.bench import Stopwatch, build_recipes, check_recipes
+
+    check_recipes(recipes)
+    watch = Stopwatch()
+    with _progress(quiet) as progress:
+        groups = build_recipes(recipes, _variants_folder(), progress, watch)
+    for artifact in (a for group in groups for a in group.artifacts):
+        accuracy = "-" if artifact.accuracy is None else f"{100 * artifact.accuracy.value:.1f} %"
+        typer.echo(
+            f"{artifact.recipe:<16} {artifact.variant:<18} {artifact.bytes / 1000:>9.1f} kB  "
+            f"{artifact.bytes_zstd / 1000:>9.1f} kB zstd  {accuracy:>7}  {artifact.model_path}"
+        )
+
+
+@app.command()
+@_told
+def bench(
+    models: Annotated[list[Path], typer.Argument(help=".tflite files, or folders of artifacts")],
+    phone: Phones = None,
+    virtual: Virtual = "auto",
+    out: Out = OUT,
+    blocks: Blocks = 5,
+    threads: Threads = "1",
+    min_s: MinSeconds = 1.0,
+    quiet: Quiet = False,
+) -> None:
+    """Measure finished models; the first one is the baseline. Loads no TensorFlow.
+
+    Example: deploy-bench bench float.tflite int8.tflite --phone 192.168.1.20:5555
+    """
+    from device_bench.bench import Stopwatch, variants_of
+
+    selection, protocol = _selection(phone, virtual), _protocol(blocks, threads, min_s)
+    variants = variants_of(models, _variants_folder())
+    watch = Stopwatch()
+    with _progress(quiet) as progress:
+        measured = _measure(variants, selection, protocol, out, progress, watch)
+    _finish(out, measured)
+
+
+@app.command()
+@_told
+def report(
+    bench: Annotated[str | None, typer.Argument(help="bench id; default: the newest")] = None,
+    out: Out = OUT,
+    schema: Annotated[bool, typer.Option("--schema", help="print report.json's schema")] = False,
+) -> None:
+    """Write a stored bench's report again.
+
+    Example: deploy-bench report
+    """
+    if schema:
+        import json
+
+        from device_bench.report.files import report_schema
+
+        typer.echo(json.dumps(report_schema(), indent=2))
+        return
+    from device_bench.store import opened
+
+    with opened(out / STORE_FILE) as store:
+        found = bench or next((b.id for b in store.benches()), None)
+    if found is None:
+        _complain(f"{out / STORE_FILE} holds no bench yet; run: deploy-bench run digits_mobile")
+        raise typer.Exit(Exit.USAGE)
+    _finish(out, found)
+
+
+@app.command()
+@_told
+def plan(recipe: Annotated[str, typer.Argument(help="recipe name or folder")]) -> None:
+    """Print what building a recipe would do, and which parts are done already.
+
+    Example: deploy-bench plan digits_mobile
+    """
+    from pipeline.plan import describe_plan, plan_recipe
+    from pipeline.recipe import find_recipe
+
+    typer.echo(describe_plan(plan_recipe(find_recipe(recipe)), _variants_folder()))
+
+
+@app.command()
+@_told
+def recipe(
+    schema: Annotated[
+        bool, typer.Option("--schema", help="print the recipe's JSON schema")
+    ] = False,
+) -> None:
+    """List the recipes, or print the schema of recipe.toml.
+
+    Example: deploy-bench recipe --schema
+    """
+    from pipeline.recipe import list_recipes, recipe_schema
+
+    if schema:
+        import json
+
+        typer.echo(json.dumps(recipe_schema(), indent=2))
+        return
+    for found in list_recipes():
+        typer.echo(f"{found.name:<20} {found.summary}")
+
+
+@app.command()
+@_told
+def devices() -> None:
+    """List the connected phones, and what to do about each that cannot be used."""
+    from android_harness.phones import list_phones
+    from device_bench.listing import describe_phones
+
+    typer.echo(describe_phones(list_phones()))
+
+
+@virtual_app.command("start")
+@_told
+def virtual_start(
+    kind: Annotated[str | None, typer.Option(help="container, kvm, emulated")] = None,
+    name: Annotated[str, typer.Option(help="its name; several may run")] = "playground",
+) -> None:
+    """Start a virtual phone in the background and print host:port."""
+    from android_harness import virtual
+    from android_harness.evidence import Fidelity
+
+    offers = [offer for offer in virtual.offers() if kind in (None, offer.fidelity)]
+    ready = next((offer for offer in offers if offer.ready), None)
+    if ready is None:
+        _complain("no virtual phone can be started here:")
+        for offer in offers:
+            _complain(f"  {offer.fidelity}: {offer.reason}")
+        raise typer.Exit(Exit.NO_PHONE)
+    phone = virtual.start(Fidelity(ready.fidelity), name=name)
+    typer.echo(f"{phone.host}:{phone.port}")
+    typer.echo(f"  {phone.fidelity}, {phone.abi}; try: adb connect {phone.host}:{phone.port}")
+
+
+@virtual_app.command("stop")
+@_told
+def virtual_stop(
+    name: Annotated[str, typer.Option(help="which one")] = "playground",
+    everything: Annotated[bool, typer.Option("--all", help="all of them")] = False,
+) -> None:
+    """Stop a virtual phone."""
+    from android_harness import virtual
+
+    for stopped in virtual.stop_all() if everything else virtual.stop(name):
+        typer.echo(f"stopped {stopped}")
+
+
+def _measure(
+    variants: "tuple[Variants, ...]",
+    selection: "Selection",
+    protocol: "Protocol",
+    out: Path,
+    progress: "Progress",
+    watch: "Stopwatch",
+) -> str:
+    from device_bench.bench import measure
+    from device_bench.store import opened
+
+    with opened(out / STORE_FILE) as store:
+        return measure(variants, selection, protocol, store, progress, watch).id
+
+
+def _finish(out: Path, bench: str) -> None:
+    """Write the report, say the answers, and end with the exit code the results deserve."""
+    from device_bench.report.build import build_report
+    from device_bench.report.files import write_report
+    from device_bench.store import opened
+
+    with opened(out / STORE_FILE) as store:
+        made = build_report(store, bench)
+    files = write_report(made, out / bench)
+    for phone in made.phones:
+        for found in phone.recipes:
+            typer.echo(
+                f"{found.recipe} [{phone.evidence}: {phone.fidelity}] {found.answer.headline}"
+            )
+    took = ", ".join(f"{t.step} {t.seconds:.0f} s" for t in made.timings)
+    typer.echo(f"took: {took}")
+    typer.echo(f"report: {files.index}")
+    raise typer.Exit(_judged(made))
+
+
+def _judged(made: Any) -> Exit:
+    from android_harness.errors import FailureKind
+
+    variants = [v for p in made.phones for r in p.recipes for v in r.variants]
+    kinds = {v.failures[-1].kind for v in variants if v.status != "ok" and v.failures}
+    wrong = any(w.startswith("wrong outputs") for v in variants for w in v.warnings)
+    if FailureKind.MODEL in kinds or wrong:
+        return Exit.MODEL
+    if FailureKind.DEVICE in kinds:
+        return Exit.DEVICE
+    return Exit.INFRA if kinds else Exit.OK
+
+
+def _selection(phone: list[str] | None, virtual: str) -> "Selection":
+    import os
+
+    from device_bench.targets import Selection, VirtualChoice
+
+    try:
+        choice = VirtualChoice(virtual)
+    except ValueError:
+        said = f"{virtual!r} is none of {', '.join(VirtualChoice)}"
+        raise typer.BadParameter(said, param_hint="--virtual") from None
+    serial = os.environ.get("ANDROID_SERIAL")
+    named = tuple(phone or ()) or ((serial,) if serial else ())
+    return Selection(phones=named, virtual=choice)
+
+
+def _protocol(blocks: int, threads: str, min_s: float) -> "Protocol":
+    from device_bench.record import Protocol
+
+    try:
+        counts = tuple(int(part) for part in threads.split(","))
+    except ValueError:
+        said = f"{threads!r} is not a list of numbers such as 1,4"
+        raise typer.BadParameter(said, param_hint="--threads") from None
+    if not all(1 <= count <= 256 for count in counts):
+        raise typer.BadParameter("thread counts lie between 1 and 256", param_hint="--threads")
+    return Protocol(blocks=blocks, threads=counts, min_s=min_s)
+
+
+def _variants_folder() -> Path:
+    from android_harness.places import VARIANTS
+
+    return VARIANTS
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> "Iterator[Progress]":
+    from device_bench.progress import shown
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with shown(quiet) as progress:
+        yield progress
+
+
+def _exit_of(exc: Exception) -> Exit:
+    match exc:
+        case NoPhone() | ToolMissing():
+            return Exit.NO_PHONE
+        case (
+            HarnessError(kind=FailureKind.MODEL)
+            | ConversionError()
+            | ReferenceFailed()
+            | StageFailed()
+        ):
+            return Exit.MODEL
+        case HarnessError(kind=FailureKind.DEVICE):
+            return Exit.DEVICE
+        case PipelineError():
+            return Exit.USAGE
+        case _:
+            return Exit.INFRA
+
+
+def _complain(text: str) -> None:
+    typer.echo(f"deploy-bench: {text}", err=True)
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The phone's state as it is stored: what the parsers found, in the units of the record."""
