@@ -133,11 +133,10 @@ void load_sample(struct engine *engine, struct samples *samples, size_t index) {
   }
 }
 
-/* No half file stays behind that could be taken for a whole one. */
+/* The file is left as it is: it may be a device, and only a complete document vouches for it. */
 static _Noreturn void refuse_write(const char *path) {
-  const char *reason = strerror(errno);
-  remove(path);
-  fail(STAGE_OUTPUT, NO_STATUS, "%s cannot be written: %s; make room and run again", path, reason);
+  fail(STAGE_OUTPUT, NO_STATUS, "%s cannot be written: %s; make room and run again", path,
+       strerror(errno));
 }
 
 void save_outputs(struct engine *engine, struct samples *samples) {
