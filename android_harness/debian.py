@@ -6,15 +6,13 @@ so it checks the archive's signature and the host's package state is neither rea
 only the host's proxy settings are taken over.
 """
 
-import contextlib
-import fcntl
 import logging
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -22,6 +20,7 @@ from urllib.parse import urlsplit
 
 from android_harness import places
 from android_harness.errors import PackageUnavailable, ToolMissing
+from android_harness.filelock import locked
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +81,7 @@ def fetch(packages: Sequence[str], arch: str) -> tuple[Path, ...]:
         raise PackageUnavailable(tuple(packages), arch, f"known: {', '.join(ARCHITECTURES)}")
     folder = places.DEBS / f"{SUITE}-{arch}"
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder / ".lock"):
+    with locked(folder / ".lock", f"fetching Debian packages for {arch}"):
         missing = [name for name in dict.fromkeys(packages) if _cached(folder, name) is None]
         if missing:
             _download(missing, arch, folder)
@@ -199,17 +198,6 @@ def _cached(folder: Path, package: str) -> Path | None:
     return found[-1] if found else None
 
 
-@contextlib.contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    with file.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.info("waiting for another process that fetches packages")
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 def _download(packages: Sequence[str], arch: str, folder: Path) -> None:
     _need("apt-get", "apt")
     _need("dpkg-deb", "dpkg")
@@ -296,6 +284,8 @@ def _apt_configuration(arch: str, state: Path) -> str:
         "Dir::State::Lists": str(state / "lists"),
         "Dir::State::status": str(state / "status"),
         "Dir::Cache": str(state / "cache"),
+        "Dir::Cache::pkgcache": "",
+        "Dir::Cache::srcpkgcache": "",
     }
     return "".join(f'{key} "{value}";\n' for key, value in options.items())
 

@@ -1,1 +1,1 @@
-"""The virtual phone (real adbd) and the simulated phone (fault injection)."""
+"""Virtual phones: Android's own adbd without a phone (README.md in this folder)."""
