@@ -9,6 +9,7 @@ HarnessError
 │   ├── PhoneRefused        nothing listens at the endpoint
 │   ├── PhoneSilent         no answer before the deadline
 │   ├── PhoneUnauthorized   the phone does not know our key
+│   ├── PhoneNeedsTls       the endpoint is wireless debugging, which only adb itself can pair with
 │   ├── PhoneOffline        adb lists it, but in a state that cannot be used
 │   ├── PhoneLost           the connection ended in the middle of something
 │   └── CommandTimeout      a remote command passed its deadline and was ended
@@ -134,6 +135,22 @@ class PhoneUnauthorized(TransportError):
         return (
             f"{self.endpoint} has not authorized this computer; unlock the phone and accept "
             "'Allow USB debugging', then run again"
+        )
+
+
+class PhoneNeedsTls(TransportError):
+    """The endpoint speaks wireless debugging (TLS), which only adb itself can pair with."""
+
+    retryable = False
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(endpoint)
+        self.endpoint = endpoint
+
+    def __str__(self) -> str:
+        return (
+            f"{self.endpoint} is a wireless debugging port; run `adb pair` with the code the phone "
+            f"shows, then `adb connect {self.endpoint}`, then run again: a running adb server is used"
         )
 
 
