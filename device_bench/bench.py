@@ -37,10 +37,11 @@ from pipeline.artifact import (
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variants:
-    """The artifacts of one recipe, with its sentence about itself."""
+    """The artifacts of one recipe, with its sentence about itself and the threads it asks for."""
 
     summary: str
     artifacts: tuple[Artifact, ...]
+    threads: tuple[int, ...] = (1,)
 
 
 @final
@@ -216,20 +217,24 @@ def _work(
 def _runs(bench: Bench, serial: str, variants: Sequence[Variants], store: Store) -> tuple[Run, ...]:
     """The phone's runs: as stored, with the artifacts that lie on disk now."""
     stored = {run.name: run for run in store.runs(bench.id, serial)}
+    wanted = [
+        (group.summary, threads, artifact)
+        for group in variants
+        for threads in bench.protocol.threads or group.threads
+        for artifact in group.artifacts
+    ]
     runs: list[Run] = []
-    for group in variants:
-        for artifact in group.artifacts:
-            for threads in bench.protocol.threads:
-                fresh = Run(
-                    bench=bench.id,
-                    serial=serial,
-                    position=len(runs),
-                    artifact=artifact,
-                    summary=group.summary,
-                    threads=threads,
-                )
-                found = stored.get(fresh.name)
-                runs.append(found.model_copy(update={"artifact": artifact}) if found else fresh)
+    for position, (summary, threads, artifact) in enumerate(wanted):
+        fresh = Run(
+            bench=bench.id,
+            serial=serial,
+            position=position,
+            artifact=artifact,
+            summary=summary,
+            threads=threads,
+        )
+        found = stored.get(fresh.name)
+        runs.append(found.model_copy(update={"artifact": artifact}) if found else fresh)
     for run in runs:
         store.save(run)
     return tuple(runs)
@@ -258,10 +263,10 @@ def check_recipes(names: Sequence[str]) -> None:
     Raises:
         RecipeError: a recipe is unknown or wrong.
     """
-    from pipeline.recipe import find_recipe
+    from pipeline.recipe import find_recipe, load_recipe
 
     for name in names:
-        find_recipe(name)
+        load_recipe(find_recipe(name))
 
 
 def build_recipes(
@@ -273,14 +278,16 @@ def build_recipes(
         PipelineError: a recipe is wrong, or a stage failed.
     """
     from pipeline.plan import plan_recipe
-    from pipeline.recipe import find_recipe
+    from pipeline.recipe import find_recipe, load_recipe
     from pipeline.runner import perform
 
     built = []
-    for recipe in map(find_recipe, names):
+    for recipe in (load_recipe(find_recipe(name)) for name in names):
         with watch.step(f"build {recipe.name}"):
             artifacts = perform(plan_recipe(recipe), folder, _stage_teller(recipe.name, progress))
-        built.append(Variants(summary=recipe.summary, artifacts=artifacts))
+        built.append(
+            Variants(summary=recipe.summary, artifacts=artifacts, threads=recipe.bench.threads)
+        )
     return tuple(built)
 
 

@@ -57,7 +57,7 @@ Virtual = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="folder of the store and the reports")]
 Blocks = Annotated[int, typer.Option(min=2, max=1000, help="fresh processes per variant")]
-Threads = Annotated[str, typer.Option(help="thread counts to measure, e.g. 1,4")]
+Threads = Annotated[str | None, typer.Option(help="thread counts, e.g. 1,4; default: the recipe's")]
 MinSeconds = Annotated[
     float, typer.Option(min=0.0, max=60.0, help="shortest timed loop of a block")
 ]
@@ -95,7 +95,7 @@ def run(
     virtual: Virtual = "auto",
     out: Out = OUT,
     blocks: Blocks = 5,
-    threads: Threads = "1",
+    threads: Threads = None,
     min_s: MinSeconds = 1.0,
     quiet: Quiet = False,
 ) -> None:
@@ -146,7 +146,7 @@ def bench(
     virtual: Virtual = "auto",
     out: Out = OUT,
     blocks: Blocks = 5,
-    threads: Threads = "1",
+    threads: Threads = None,
     min_s: MinSeconds = 1.0,
     quiet: Quiet = False,
 ) -> None:
@@ -200,9 +200,9 @@ def plan(recipe: Annotated[str, typer.Argument(help="recipe name or folder")]) -
     Example: deploy-bench plan digits_mobile
     """
     from pipeline.plan import describe_plan, plan_recipe
-    from pipeline.recipe import find_recipe
+    from pipeline.recipe import find_recipe, load_recipe
 
-    typer.echo(describe_plan(plan_recipe(find_recipe(recipe)), _variants_folder()))
+    typer.echo(describe_plan(plan_recipe(load_recipe(find_recipe(recipe))), _variants_folder()))
 
 
 @app.command()
@@ -224,7 +224,7 @@ def recipe(
         typer.echo(json.dumps(recipe_schema(), indent=2))
         return
     for found in list_recipes():
-        typer.echo(f"{found.name:<20} {found.summary}")
+        typer.echo(f"{found.name:<20} {found.problem or found.summary}")
 
 
 @app.command()
@@ -335,11 +335,11 @@ def _selection(phone: list[str] | None, virtual: str) -> "Selection":
     return Selection(phones=named, virtual=choice)
 
 
-def _protocol(blocks: int, threads: str, min_s: float) -> "Protocol":
+def _protocol(blocks: int, threads: str | None, min_s: float) -> "Protocol":
     from device_bench.record import Protocol
 
     try:
-        counts = tuple(int(part) for part in threads.split(","))
+        counts = tuple(int(part) for part in threads.split(",")) if threads else ()
     except ValueError:
         said = f"{threads!r} is not a list of numbers such as 1,4"
         raise typer.BadParameter(said, param_hint="--threads") from None

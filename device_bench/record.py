@@ -64,7 +64,7 @@ class Protocol(_Stored):
     min_s: float = Field(default=1.0, ge=0.0)
     max_runs: int = Field(default=5000, ge=1)
     order: str = "variants shuffled within each round, a fresh process for every block"
-    threads: tuple[int, ...] = (1,)
+    threads: tuple[int, ...] = Field(default=(), description="empty: as each recipe asks")
     seed: int = 20_240_501
     gate_s: float = Field(default=120.0, ge=0.0, description="longest wait for a cool phone")
 

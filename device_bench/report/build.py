@@ -10,8 +10,9 @@ import numpy as np
 
 from android_harness.parse.runner import RunnerReport, parse_runner
 from device_bench import record, stats, verdicts
+from device_bench.errors import StoreError
 from device_bench.report import model
-from device_bench.store import Store, StoreError
+from device_bench.store import Store
 
 # Enough to draw a trace; the raw samples stay in the store.
 TRACE_SAMPLES = 200
@@ -46,7 +47,7 @@ def _phone(store: Store, visit: record.PhoneVisit) -> model.Phone:
     identity = visit.identity
     runs = store.runs(visit.bench, visit.serial)
     name = _name(identity)
-    by_recipe = groupby(runs, key=lambda run: run.artifact.recipe)
+    by_recipe = groupby(runs, key=lambda run: (run.artifact.recipe, run.threads))
     recipes = tuple(_recipe(store, visit, name, tuple(group)) for _, group in by_recipe)
     return model.Phone(
         name=name,
@@ -85,6 +86,7 @@ def _recipe(
     return model.Recipe(
         recipe=first.recipe,
         summary=runs[0].summary,
+        threads=runs[0].threads,
         baseline=first.baseline,
         test_origin=first.test.origin,
         test_samples=max((run.check.samples for run in runs if run.check), default=0),

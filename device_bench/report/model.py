@@ -158,9 +158,10 @@ class Answer(_Part):
 
 
 class Recipe(_Part):
-    """One recipe's variants on one phone."""
+    """One recipe's variants on one phone, with one number of threads."""
 
     recipe: str
+    threads: int = 1
     summary: str
     baseline: str
     test_origin: str
