@@ -46,7 +46,7 @@ class Segment:
 
 
 def without_vsock(adbd: bytes) -> bytes:
-    """adbd that listens on TCP alone.
+    """Make adbd listen on TCP alone.
 
     Raises:
         VirtualPhoneError: the address's pattern is not there exactly once.
@@ -57,7 +57,7 @@ def without_vsock(adbd: bytes) -> bytes:
 
 
 def with_authentication(adbd: bytes) -> bytes:
-    """adbd that asks for a key: the variable's own default is left as it is.
+    """Make adbd ask for a key: the variable's own default is left as it is.
 
     Args:
         adbd: an ELF program for x86-64 or AArch64.

@@ -68,26 +68,35 @@ LINKS: Final = {
 }
 
 # Android's toybox commands that Debian's build has too.
-TOYBOX: Final = """
-    [ acpi base64 basename blkdiscard blkid blockdev cal cat chattr chgrp chmod chown chroot chrt
-    cksum clear cmp comm cp cpio cut date devmem df dirname dmesg dos2unix du echo egrep env expand
-    fallocate false fgrep file find flock fmt free freeramdisk fsfreeze fsync getconf grep groups
-    gunzip head help hostname hwclock iconv id ifconfig inotifyd insmod install ionice iorenice
-    iotop kill killall ln logname losetup ls lsattr lsmod lspci lsusb makedevs md5sum microcom
-    mkdir mkfifo mknod mkswap mktemp modinfo mount mountpoint mv nbd-client nc netcat netstat nice
-    nl nohup nproc nsenter od partprobe paste patch pgrep pidof ping ping6 pivot_root pkill pmap
-    printenv printf prlimit ps pwd pwdx readelf readlink realpath renice rev rfkill rm rmdir rmmod
-    rtcwake sed seq setfattr setsid sha1sum sha224sum sha256sum sha384sum sha512sum sleep sort
-    split stat strings swapoff swapon sync sysctl tac tail tar taskset tee test time timeout top
-    touch true truncate tty tunctl ulimit umount uname uniq unix2dos unlink unshare uptime usleep
-    uudecode uuencode uuidgen vconfig vmstat watch wc which whoami xargs xxd yes zcat
-    """.split()
+# fmt: off
+TOYBOX: Final = (
+    "[", "acpi", "base64", "basename", "blkdiscard", "blkid", "blockdev", "cal", "cat", "chattr",
+    "chgrp", "chmod", "chown", "chroot", "chrt", "cksum", "clear", "cmp", "comm", "cp", "cpio",
+    "cut", "date", "devmem", "df", "dirname", "dmesg", "dos2unix", "du", "echo", "egrep", "env",
+    "expand", "fallocate", "false", "fgrep", "file", "find", "flock", "fmt", "free",
+    "freeramdisk", "fsfreeze", "fsync", "getconf", "grep", "groups", "gunzip", "head", "help",
+    "hostname", "hwclock", "iconv", "id", "ifconfig", "inotifyd", "insmod", "install", "ionice",
+    "iorenice", "iotop", "kill", "killall", "ln", "logname", "losetup", "ls", "lsattr", "lsmod",
+    "lspci", "lsusb", "makedevs", "md5sum", "microcom", "mkdir", "mkfifo", "mknod", "mkswap",
+    "mktemp", "modinfo", "mount", "mountpoint", "mv", "nbd-client", "nc", "netcat", "netstat",
+    "nice", "nl", "nohup", "nproc", "nsenter", "od", "partprobe", "paste", "patch", "pgrep",
+    "pidof", "ping", "ping6", "pivot_root", "pkill", "pmap", "printenv", "printf", "prlimit",
+    "ps", "pwd", "pwdx", "readelf", "readlink", "realpath", "renice", "rev", "rfkill", "rm",
+    "rmdir", "rmmod", "rtcwake", "sed", "seq", "setfattr", "setsid", "sha1sum", "sha224sum",
+    "sha256sum", "sha384sum", "sha512sum", "sleep", "sort", "split", "stat", "strings", "swapoff",
+    "swapon", "sync", "sysctl", "tac", "tail", "tar", "taskset", "tee", "test", "time", "timeout",
+    "top", "touch", "true", "truncate", "tty", "tunctl", "ulimit", "umount", "uname", "uniq",
+    "unix2dos", "unlink", "unshare", "uptime", "usleep", "uudecode", "uuencode", "uuidgen",
+    "vconfig", "vmstat", "watch", "wc", "which", "whoami", "xargs", "xxd", "yes", "zcat",
+)
+# fmt: on
 # Android has these, Debian's toybox does not.
-BUSYBOX: Final = "awk bc dd diff expr getopt gzip more stty tr vi".split()
+BUSYBOX: Final = ("awk", "bc", "dd", "diff", "expr", "getopt", "gzip", "more", "stty", "tr", "vi")
 
 PASSWD: Final = """\
 root:x:0:0::/:/bin/sh
 system:x:1000:1000::/:/bin/sh
+media_rw:x:1023:1023::/:/bin/sh
 shell:x:2000:2000::/:/bin/sh
 """
 # Source: the groups adbd keeps in AOSP packages/modules/adb/daemon/main.cpp (drop_privileges);
@@ -98,6 +107,7 @@ system:x:1000:
 log:x:1007:shell
 adb:x:1011:shell
 sdcard_rw:x:1015:shell
+media_rw:x:1023:
 shell:x:2000:
 net_bt:x:3002:shell
 inet:x:3003:shell

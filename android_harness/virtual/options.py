@@ -19,6 +19,8 @@ FEATURES: Final = (
     "sendrecv_v2_dry_run_send",
 )
 
+DATA_MB: Final = 512
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,7 @@ class Options:
     port: int = 0  # on 127.0.0.1; 0 takes a free one
     # Public keys as in ~/.android/adbkey.pub. None: adbd asks for none; (): it refuses everyone.
     authorized_keys: tuple[str, ...] | None = None
-    data_mb: int = 512  # size of /data, held in memory
+    data_mb: int = DATA_MB  # size of /data, held in memory
     memory_mb: int = 768  # QEMU: the machine's memory, /data included
     cpus: int = 1  # QEMU; more than one was seen to crash amd64 guests under QEMU 7.2
     features: tuple[str, ...] = FEATURES  # what adbd announces: fewer make an older phone
@@ -39,5 +41,7 @@ class Options:
     keep: bool = False  # whether the phone outlives the program that started it
 
     def __post_init__(self) -> None:
-        if min(self.data_mb, self.memory_mb, self.cpus) < 1 or not 0 <= self.port < 65536:
-            raise ValueError(f"not a phone's size or port: {self}")
+        if min(self.data_mb, self.memory_mb, self.cpus) < 1:
+            raise ValueError("data_mb, memory_mb and cpus must be 1 or more")
+        if not 0 <= self.port < 65536:
+            raise ValueError(f"{self.port} is no TCP port; give 1 to 65535, or 0 for a free one")

@@ -90,7 +90,10 @@ def claim(name: str | None, fidelity: Fidelity, arch: str, abi: str, image_key: 
 
     Args:
         name: None takes the first free ``<fidelity>-<number>``.
-        fidelity, arch, abi, image_key: kept with it.
+        fidelity: how it will run.
+        arch: Debian's name.
+        abi: Android's name of the same.
+        image_key: the image it will run, which must not be removed while it does.
 
     Raises:
         VirtualPhoneError: the name is taken, or not a name.

@@ -44,7 +44,7 @@ enter_machine() {
         mount --bind $part $part
         mount -o remount,bind,ro $part
     done
-    echo -1000 >/proc/self/oom_score_adj
+    rmdir /root # the kernel's own, not Android's
 }
 
 read_settings() {
@@ -94,20 +94,18 @@ mount_sensors() {
 }
 
 # One request is one line "TOKEN SCRIPT" (script in base64); the answer is the script's output
-# and a last line "TOKEN EXITCODE". The port can be opened only once, hence the <>.
+# and a last line "TOKEN EXITCODE". The port stays open: closing it would throw away a request
+# that came in while we had not yet seen the last client leave.
 serve_control() {
     port=$(ls /dev/vport*p1 2>/dev/null)
     [ -c "$port" ] || { note "no control port"; return; }
     while :; do
-        while read -r token script; do
-            echo "$script" | base64 -d >/dev/control.sh
-            PATH=/system/bin /system/bin/sh /dev/control.sh </dev/null 2>&1
-            code=$?
-            echo
-            echo "$token $code"
-        done 0<>"$port" 1>&0
-        sleep 0.2
-    done
+        read -r token script <&3 || { sleep 0.1; continue; }
+        echo "$script" | base64 -d >/dev/control.sh
+        PATH=/system/bin /system/bin/sh /dev/control.sh </dev/null >&3 2>&1
+        code=$?
+        printf '\n%s %s\n' "$token" $code >&3
+    done 3<>"$port"
 }
 
 # Android's init starts adbd again when it ends; so does this one.
