@@ -28,10 +28,11 @@ from android_harness.virtual.simulated_config import SimulatedBattery, Simulated
 from android_harness.virtual.simulated_faults import Fault, FaultPlan
 from android_harness.virtual.simulated_inside import Inside
 from android_harness.virtual.simulated_keys import parse_public_key
-from android_harness.virtual.simulated_link import Link, Stream
+from android_harness.virtual.simulated_link import Link
 from android_harness.virtual.simulated_processes import Processes
 from android_harness.virtual.simulated_root import PhoneRoot
 from android_harness.virtual.simulated_shell import parse_request, serve_shell
+from android_harness.virtual.simulated_stream import Stream
 from android_harness.virtual.simulated_sync import serve_sync
 
 __all__ = ["SimulatedBattery", "SimulatedConfig", "SimulatedPhone", "main"]

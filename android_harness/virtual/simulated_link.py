@@ -1,8 +1,4 @@
-"""One connection to a simulated phone: handshake, streams, flow control, and its faults.
-
-A stream sends one WRTE and waits for OKAY, as adb without delayed_ack does; a received WRTE is
-acknowledged when its service takes it, so that a slow service slows the host down.
-"""
+"""One connection to a simulated phone: handshake, its streams, and the link's faults."""
 
 import contextlib
 import logging
@@ -10,9 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import final
 
 from android_harness.errors import ParseError
@@ -26,22 +20,19 @@ from android_harness.virtual.adb_wire import (
     encode_banner,
     encode_packet,
 )
-from android_harness.virtual.simulated_config import OLD_FEATURES, SimulatedConfig
+from android_harness.virtual.simulated_config import SimulatedConfig
 from android_harness.virtual.simulated_faults import (
     DropConnection,
     During,
     FaultPlan,
     Freeze,
-    OldPhone,
-    Slow,
-    Unauthorized,
 )
 from android_harness.virtual.simulated_keys import (
     TOKEN_BYTES,
-    PublicKey,
     is_signed_by,
-    parse_public_key,
 )
+from android_harness.virtual.simulated_manner import Manner
+from android_harness.virtual.simulated_stream import LinkEnded, Stream
 
 log = logging.getLogger(__name__)
 
@@ -50,143 +41,9 @@ _RECEIVE_BYTES = 256 * 1024
 _PIECES_PER_S = 20
 # How long a dropped connection stays half open, so that the host sees an end and no reset.
 _DROPPED_OPEN_S = 5.0
+# A service that still sends after so long is ended by FIN, then RST.
+_RESET_JOIN_S = 0.5
 _LINGER_RESET = struct.pack("ii", 1, 0)
-
-
-class LinkEnded(Exception):
-    """The connection or the stream is gone; the service stops."""
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
-    """How the phone behaves on one connection, after the faults of connecting were chosen."""
-
-    version: int
-    max_payload_bytes: int
-    features: tuple[str, ...]
-    keys: tuple[PublicKey, ...] | None  # None: nobody is asked
-    bytes_per_s: int | None
-
-    @classmethod
-    def choose(cls, config: SimulatedConfig, faults: FaultPlan) -> "Manner":
-        """Ask the faults that belong to a connection as a whole."""
-        old = faults.strike(OldPhone)
-        slow = faults.strike(Slow)
-        texts = () if faults.strike(Unauthorized) else config.authorized_keys
-        return cls(
-            version=VERSION_CHECKSUM if old else config.protocol_version,
-            max_payload_bytes=old.max_payload_bytes if old else config.max_payload_bytes,
-            features=OLD_FEATURES if old else config.features,
-            keys=None if texts is None else tuple(map(parse_public_key, texts)),
-            bytes_per_s=slow.bytes_per_s if slow else None,
-        )
-
-
-@final
-class Stream:
-    """One OPEN of the host: bytes both ways until either side closes."""
-
-    def __init__(self, link: "Link", local_id: int, remote_id: int) -> None:
-        self.link, self._local_id, self._remote_id = link, local_id, remote_id
-        self._changed = threading.Condition()
-        self._inbox: deque[bytes] = deque()
-        self._rest = b""
-        self._ready = True  # the host took our last WRTE
-        self._closed = False
-        self.on_close: Callable[[], None] | None = None
-
-    @property
-    def closed(self) -> bool:
-        """Whether either side, or the connection, ended the stream."""
-        return self._closed
-
-    def read(self) -> bytes:
-        """The next bytes of the host, at least one.
-
-        Raises:
-            LinkEnded: the host closed the stream.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._inbox or self._closed)
-            if not self._inbox:
-                raise LinkEnded
-            data = self._inbox.popleft()
-        self._send(Command.OKAY)
-        return data
-
-    def read_exactly(self, size_bytes: int) -> bytes:
-        """Exactly so many bytes of the host.
-
-        Raises:
-            LinkEnded: the host closed the stream before.
-        """
-        pieces, missing = [self._rest], size_bytes - len(self._rest)
-        while missing > 0:
-            pieces.append(self.read())
-            missing -= len(pieces[-1])
-        whole = b"".join(pieces)
-        self._rest = whole[size_bytes:]
-        return whole[:size_bytes]
-
-    def write(self, data: bytes) -> None:
-        """Send bytes to the host, waiting for its acknowledgement of the packet before.
-
-        Raises:
-            LinkEnded: the stream was closed.
-        """
-        step = self.link.max_payload_bytes
-        for start in range(0, len(data), step):
-            with self._changed:
-                self._changed.wait_for(lambda: self._ready or self._closed)
-                if self._closed:
-                    raise LinkEnded
-                self._ready = False
-            self._send(Command.WRTE, data[start : start + step])
-
-    def close(self) -> None:
-        """End the stream after the host took everything."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._ready or self._closed)
-            if self._closed:
-                return
-            self._closed = True
-            self._changed.notify_all()
-        self.link.forget(self._local_id)
-        self._send(Command.CLSE)
-
-    def receive(self, data: bytes) -> None:
-        """A WRTE of the host came in."""
-        with self._changed:
-            self._inbox.append(data)
-            self._changed.notify_all()
-
-    def acknowledge(self) -> None:
-        """An OKAY of the host came in."""
-        with self._changed:
-            self._ready = True
-            self._changed.notify_all()
-
-    def end(self) -> None:
-        """The host closed the stream, or the connection is gone."""
-        with self._changed:
-            was_closed, self._closed = self._closed, True
-            self._changed.notify_all()
-        if not was_closed and self.on_close is not None:
-            self.on_close()
-
-    def answer_close(self) -> None:
-        """Confirm the host's CLSE, as adbd does."""
-        self._send(Command.CLSE)
-
-    def accept(self) -> None:
-        """Tell the host that the service exists."""
-        self._send(Command.OKAY)
-
-    def _send(self, command: Command, payload: bytes = b"") -> None:
-        self.link.send(
-            Packet(command=command, arg0=self._local_id, arg1=self._remote_id, payload=payload)
-        )
 
 
 # Opens a service: returns what to run in a thread, or None when there is no such service.
@@ -209,6 +66,7 @@ class Link:
         self._ended = threading.Event()
         self._frozen = threading.Event()
         self._dropped = False
+        self._resetting = False
         self._streams: dict[int, Stream] = {}
         self._streams_lock = threading.Lock()
         self._next_id = 1
@@ -239,18 +97,30 @@ class Link:
             stream.end()
         if self._dropped:
             self._ended.wait(_DROPPED_OPEN_S)
-        self.end()
-        for thread in self._threads:
-            thread.join()
+        if not self._resetting or self._join(_RESET_JOIN_S):
+            self.end()
+        self._join(None)
         self._sock.close()
 
-    def end(self, *, reset: bool = False) -> None:
+    def _join(self, limit_s: float | None) -> bool:
+        """Wait for the services; whether one still runs."""
+        for thread in self._threads:
+            thread.join(limit_s)
+        return any(thread.is_alive() for thread in self._threads)
+
+    def end(self) -> None:
         """End the connection; ``run`` returns soon after."""
         self._ended.set()
         with contextlib.suppress(OSError):
-            if reset:
-                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
             self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _end_by_reset(self) -> None:
+        # The close that follows sends RST; a full shutdown would send FIN before it.
+        self._resetting = True
+        self._ended.set()
+        with contextlib.suppress(OSError):
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+            self._sock.shutdown(socket.SHUT_RD)
 
     def _receive(self) -> bytes:
         rate = self._manner.bytes_per_s
@@ -317,7 +187,7 @@ class Link:
             self._frozen.set()
             self._ended.wait()
         elif trouble.reset:
-            self.end(reset=True)
+            self._end_by_reset()
         else:
             self._dropped = True
             with contextlib.suppress(OSError):

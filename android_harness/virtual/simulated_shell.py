@@ -26,9 +26,9 @@ from android_harness.virtual.simulated_faults import (
     WrongExit,
 )
 from android_harness.virtual.simulated_inside import Inside
-from android_harness.virtual.simulated_link import LinkEnded, Stream
 from android_harness.virtual.simulated_processes import kill_started, signal_group
 from android_harness.virtual.simulated_root import OutputMap
+from android_harness.virtual.simulated_stream import LinkEnded, Stream
 
 _READ_BYTES = 32 * 1024
 _FRAME_HEADER_BYTES = 5

@@ -28,7 +28,7 @@ from android_harness.virtual.adb_wire import (
 )
 from android_harness.virtual.simulated_faults import CorruptPush, During, RefusePush
 from android_harness.virtual.simulated_inside import Inside
-from android_harness.virtual.simulated_link import LinkEnded, Stream
+from android_harness.virtual.simulated_stream import LinkEnded, Stream
 
 _HEADER_BYTES = 8
 _DEFAULT_MODE = 0o644
