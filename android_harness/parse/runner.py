@@ -10,7 +10,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Final, Literal, final
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from android_harness.errors import FailureKind, ParseError
 
@@ -272,8 +272,19 @@ class RunnerFailure:
         return self.error.status
 
 
+def _kind(document: object) -> str | None:
+    """Which of the two documents this is; by identity, because 1 == True."""
+    complete = document.get("complete") if isinstance(document, dict) else None
+    if complete is True:
+        return "report"
+    return "failure" if complete is False else None
+
+
 _DOCUMENT: Final[TypeAdapter[RunnerReport | RunnerFailure]] = TypeAdapter(
-    Annotated[RunnerReport | RunnerFailure, Field(discriminator="complete")]
+    Annotated[
+        Annotated[RunnerReport, Tag("report")] | Annotated[RunnerFailure, Tag("failure")],
+        Discriminator(_kind),
+    ]
 )
 
 
@@ -306,5 +317,6 @@ def _whats_missing(body: str) -> str:
 
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"])
+    # The first part only repeats which of the two documents it is.
+    where = ".".join(str(part) for part in fault["loc"][1:])
     return f"{where}: {fault['msg']}" if where else fault["msg"]

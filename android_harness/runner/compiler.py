@@ -46,7 +46,7 @@ def compile_runner(abi: Abi, target: Path) -> None:
     sources = sorted(path.name for path in SOURCES.glob("*.c"))
     what = ("-m", "ziglang", "cc", "-target", abi.zig_target, *FLAGS, *sources, "-ldl")
     log.info("compiling the runner for %s", abi.name)
-    run_tool((sys.executable, *what, "-o", str(target)), _TIMEOUT_S, cwd=SOURCES, env=_zig_caches())
+    run_tool((sys.executable, *what, "-o", str(target)), _TIMEOUT_S, cwd=SOURCES, env=zig_caches())
 
 
 def sources_digest() -> str:
@@ -90,7 +90,7 @@ def run_tool(
         raise CommandFailed("this host", command, done.returncode, *tails)
 
 
-def _zig_caches() -> dict[str, str]:
-    """Zig caches under our own folder; its default is the user's home."""
+def zig_caches() -> dict[str, str]:
+    """The environment in which zig keeps its caches in our folder, not in the user's home."""
     cache = str(places.BUILD / "zig")
     return {**os.environ, "ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
