@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import final
 
-from ..errors import ParseError
+from android_harness.errors import ParseError
 
 _BANNER = "Current Battery Service state:"
 _LINE = re.compile(r"^[ \t]+([A-Za-z][A-Za-z ]*?): (.*?)[ \t]*$", re.MULTILINE)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from ..errors import ParseError
+from android_harness.errors import ParseError
 
 _CPU = "/sys/devices/system/cpu/"
 _CORE_FILE = re.compile(rf"{_CPU}cpu(\d+)/(\S+)")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
-from ..errors import ParseError
+from android_harness.errors import ParseError
 
 # The one state in which a phone can be worked with.
 USABLE: Final = "device"

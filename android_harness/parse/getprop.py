@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from ..errors import ParseError
+from android_harness.errors import ParseError
 
 # A value may hold newlines and "]": a property ends where the next line begins a new one.
 _START = re.compile(r"^\[([^\]\n]+)\]: \[", re.MULTILINE)

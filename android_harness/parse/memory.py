@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from ..errors import ParseError
+from android_harness.errors import ParseError
 
 _KB_LINE = re.compile(r"^(\w[\w()]*):\s+(\d+) kB\s*$", re.MULTILINE)
 _PID = re.compile(r"\*\* MEMINFO in pid (\d+) \[(.*)\] \*\*")
@@ -103,7 +103,9 @@ def _kb_lines(text: str) -> dict[str, int]:
 def _columns(upper: str, lower: str, rule: str) -> list[tuple[int, str]]:
     """Where each column ends, and its heading of two lines ("Pss" over "Total")."""
     spans = [found.span() for found in re.finditer("-+", rule)]
-    return [(end, f"{upper[a:end].strip()} {lower[a:end].strip()}".strip()) for a, end in _wide(spans)]
+    return [
+        (end, f"{upper[a:end].strip()} {lower[a:end].strip()}".strip()) for a, end in _wide(spans)
+    ]
 
 
 def _wide(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-from ..errors import ParseError
+from android_harness.errors import ParseError
 
 _LINE = re.compile(r"^(?:POWER_SUPPLY_)?([A-Z0-9_]+)=(.*?)\r*$", re.MULTILINE)
 # Drivers leak an error number as the value: -EINVAL, -ENODATA, -ENODEV, -EAGAIN, -ETIMEDOUT.

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import final
 
-from ..errors import ParseError
+from android_harness.errors import ParseError
 
 _TOOLBOX = re.compile(r"^(\S+)((?:\s+\d+(?:\.\d+)?[KMGT]?){3})\s+\d+\s*$")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import final
 
-from ..errors import ParseError
+from android_harness.errors import ParseError
 
 
 class ThermalStatus(IntEnum):
@@ -29,6 +29,7 @@ class Block(StrEnum):
 
     CACHED = "cached"
     HAL = "hal"
+    ZONES = "zones"  # the kernel's thermal zones, where there is no service (before Android 10)
 
 
 # TemperatureType; the rows of the types in _NOT_CELSIUS are voltages, currents and percentages.
@@ -58,6 +59,16 @@ _TYPES = {
 _NOT_CELSIUS = {6, 7, 8}
 # Below: not fitted (-99.9) or not read (0.0 exactly); above: another unit. Chips stop near 125.
 _CELSIUS = (-40.0, 150.0)
+
+# What a zone's name tells; the first word found counts ("cpu-skin" is a skin sensor).
+_ZONE_WORDS = (
+    ("skin", "SKIN"),
+    ("batt", "BATTERY"),
+    ("gpu", "GPU"),
+    ("cpu", "CPU"),
+    ("npu", "NPU"),
+    ("usb", "USB_PORT"),
+)
 
 _FLOAT = r"-?\d+(?:\.\d+)?(?:[Ee][-+]?\d+)?|NaN"
 _ROW = re.compile(
@@ -141,6 +152,36 @@ def parse_thermal(text: str) -> Thermal:
         hal_ready=None if ready is None else ready[1] == "true",
         rows=rows,
         notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def parse_zones(text: str) -> Thermal:
+    """Parse ``millidegrees type`` lines of /sys/class/thermal, one a zone.
+
+    The kernel documents thousandths of a degree. Some drivers print whole degrees; a value below
+    1000 may be either, so it is kept raw and no temperature is claimed.
+
+    Source: Linux Documentation/driver-api/thermal/sysfs-api.rst.
+    """
+    notes = ["kinds are taken from the zones' names"]
+    rows = []
+    for raw, name in re.findall(r"^(-?\d{1,12}) (\S.*?)\s*$", text, re.MULTILINE):
+        milli = int(raw)
+        celsius = _celsius(milli / 1000.0, 0) if abs(milli) >= 1000 else None
+        kind = next((kind for word, kind in _ZONE_WORDS if word in name.lower()), "UNKNOWN")
+        rows.append(
+            Temperature(
+                name=name,
+                kind=kind,
+                number=-1,
+                raw=float(milli),
+                celsius=celsius,
+                status=0,
+                block=Block.ZONES,
+            )
+        )
+    return Thermal(
+        status=None, overridden=False, hal_ready=None, rows=tuple(rows), notes=tuple(notes)
     )
 
 

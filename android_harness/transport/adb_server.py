@@ -15,11 +15,11 @@ import socket
 from dataclasses import dataclass
 from typing import final
 
-from ..parse.devices import USABLE, DeviceLine, parse_device_lines
-from .deadline import Pace
-from .foreign import Doing, mapped, server_said
-from .stream import Stream
-from .stream_transport import StreamTransport
+from android_harness.parse.devices import USABLE, DeviceLine, parse_device_lines
+from android_harness.transport.deadline import Pace
+from android_harness.transport.foreign import Doing, mapped, server_said
+from android_harness.transport.stream import Stream
+from android_harness.transport.stream_transport import StreamTransport
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class AdbServerTransport(StreamTransport):
         self.banner = {f"ro.product.{names.get(k, k)}": v for k, v in line.product.items()}
 
     def _open(self, service: str, pace: Pace) -> Stream:
-        from .adb_server_stream import open_service
+        from android_harness.transport.adb_server_stream import open_service
 
         return open_service(self.server, self.endpoint, service, pace)
 
@@ -123,7 +123,7 @@ class AdbServerTransport(StreamTransport):
 
 def ask(server: Server, request: str, pace: Pace) -> str:
     """One question to the server itself."""
-    from .adb_server_stream import ask
+    from android_harness.transport.adb_server_stream import ask
 
     return ask(server, request, pace)
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, final
 
 from adbutils import AdbConnection
 
-from .deadline import Pace
-from .stream import Bytes, Stream
+from android_harness.transport.deadline import Pace
+from android_harness.transport.stream import Bytes, Stream
 
 if TYPE_CHECKING:
-    from .adb_server import Server
+    from android_harness.transport.adb_server import Server
 
 _READ_BYTES = 256 << 10
 _PACKET_BYTES = 256 << 10

@@ -26,9 +26,9 @@ from adb_shell.adb_device import AdbDevice, _AdbIOManager
 from adb_shell.adb_message import AdbMessage
 from adb_shell.transport.tcp_transport import TcpTransport
 
-from .deadline import Pace, Stalled
-from .keys import Signer
-from .stream import Bytes, ServiceRefused, Stream, WantsTls
+from android_harness.transport.deadline import Pace, Stalled
+from android_harness.transport.keys import Signer
+from android_harness.transport.stream import Bytes, ServiceRefused, Stream, WantsTls
 
 _HEADER = struct.Struct("<6I")
 _STLS = int.from_bytes(b"STLS", "little")
@@ -43,10 +43,17 @@ _HOST_FEATURES = b"shell_v2,cmd,stat_v2,ls_v2"
 class Link(Protocol):
     """What carries packets: a socket or a pair of USB endpoints."""
 
-    def connect(self, transport_timeout_s: float) -> None: ...
-    def close(self) -> None: ...
-    def read_into(self, view: memoryview, timeout_s: float) -> int: ...  # TimeoutError
-    def write_all(self, parts: Sequence[Bytes], timeout_s: float) -> None: ...  # TimeoutError
+    def connect(self, transport_timeout_s: float) -> None:
+        """Open it."""
+
+    def close(self) -> None:
+        """Close it."""
+
+    def read_into(self, view: memoryview, timeout_s: float) -> int:
+        """Read at least one byte, or raise TimeoutError."""
+
+    def write_all(self, parts: Sequence[Bytes], timeout_s: float) -> None:
+        """Send everything, or raise TimeoutError after ``timeout_s`` without progress."""
 
 
 @final
@@ -253,6 +260,7 @@ class Device(AdbDevice):  # type: ignore[misc]
 
     def __init__(self, link: Link) -> None:
         super().__init__(link, banner=b"host::features=" + _HOST_FEATURES)
+        self._local_id: int = 0
         self._io_manager: Wire = Wire(link)
 
     @property

@@ -3,13 +3,13 @@
 import logging
 from typing import TYPE_CHECKING, final
 
-from .deadline import Pace
-from .keys import load_signers
-from .stream import Stream
-from .stream_transport import StreamTransport, parse_banner
+from android_harness.transport.deadline import Pace
+from android_harness.transport.keys import load_signers
+from android_harness.transport.stream import Stream
+from android_harness.transport.stream_transport import StreamTransport, parse_banner
 
 if TYPE_CHECKING:
-    from .adb_shell_device import Device, Link
+    from android_harness.transport.adb_shell_device import Device, Link
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class AdbShellTransport(StreamTransport):
         raise NotImplementedError
 
     def _connect(self, pace: Pace) -> None:
-        from .adb_shell_device import Device
+        from android_harness.transport.adb_shell_device import Device
 
         device = self._device = Device(self._link())
         device.shake_hands(load_signers, pace, self._authorize_wait_s, self._say_asked)
@@ -75,9 +75,9 @@ class AdbShellTcp(AdbShellTransport):
             f"adb-shell over TCP{reason}",
             authorize_wait_s=authorize_wait_s,
         )
-        self._address = (host, port)
+        self.address = (host, port)
 
     def _link(self) -> "Link":
-        from .adb_shell_device import TcpLink
+        from android_harness.transport.adb_shell_device import TcpLink
 
-        return TcpLink(*self._address)
+        return TcpLink(*self.address)

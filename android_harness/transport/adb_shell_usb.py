@@ -4,16 +4,15 @@ Where an adb server runs it holds the phones' interfaces: then they are reached 
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from ..errors import PhoneRefused, ToolMissing
-from .adb_shell_tcp import AdbShellTransport
-from .stream import Bytes
+from android_harness.errors import PhoneRefused, ToolMissing
+from android_harness.transport.adb_shell_tcp import AdbShellTransport
 
 if TYPE_CHECKING:
-    from .adb_shell_device import Link
+    from android_harness.transport.adb_shell_device import Link
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +66,9 @@ class AdbShellUsb(AdbShellTransport):
         for transport in _transports():
             seen = _seen(transport)
             if self.endpoint in (seen.serial, f"usb:{seen.path}"):
-                return _usb_link(transport)
+                from android_harness.transport.usb_link import UsbLink
+
+                return UsbLink(transport._device, transport._setting)
         raise PhoneRefused(self.endpoint)
 
 
@@ -88,49 +89,3 @@ def _seen(transport: Any) -> UsbPhone:
         return UsbPhone(path=path, serial=None, trouble="no permissions")
     except usb1.USBError as error:
         return UsbPhone(path=path, serial=None, trouble=str(error))
-
-
-def _usb_link(found: Any) -> "Link":
-    import usb1
-    from adb_shell.transport.usb_transport import UsbTransport
-
-    @final
-    class UsbLink(UsbTransport):  # type: ignore[misc]
-        """Bulk transfers in full; a zero-length packet ends one that fills its last packet."""
-
-        def connect(self, transport_timeout_s: float | None = None) -> None:
-            super().connect(transport_timeout_s)
-            self._packet_bytes = max(e.getMaxPacketSize() for e in self._setting.iterEndpoints())
-
-        def read_into(self, view: memoryview, timeout_s: float) -> int:
-            if self._transport is None:
-                raise ConnectionResetError("the USB interface is closed")
-            try:
-                data = self._transport.bulkRead(
-                    self._read_endpoint, len(view), timeout=self._timeout_ms(timeout_s)
-                )
-            except usb1.USBErrorTimeout as error:
-                raise TimeoutError(str(error)) from error
-            view[: len(data)] = data
-            return len(data)
-
-        def write_all(self, parts: Sequence[Bytes], timeout_s: float) -> None:
-            for part in parts:
-                if len(part):
-                    self._write(bytes(part), timeout_s)
-
-        def _write(self, data: bytes, timeout_s: float) -> None:
-            if self._transport is None:
-                raise ConnectionResetError("the USB interface is closed")
-            wait_ms = self._timeout_ms(timeout_s)
-            try:
-                sent = self._transport.bulkWrite(self._write_endpoint, data, timeout=wait_ms)
-                # Source: AOSP packages/modules/adb/client/usb_linux.cpp usb_write(), zero_mask.
-                if len(data) % self._packet_bytes == 0:
-                    self._transport.bulkWrite(self._write_endpoint, b"", timeout=wait_ms)
-            except usb1.USBErrorTimeout as error:
-                raise TimeoutError(str(error)) from error
-            if sent != len(data):
-                raise ConnectionResetError(f"USB took {sent} of {len(data)} bytes")
-
-    return UsbLink(found._device, found._setting)

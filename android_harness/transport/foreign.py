@@ -6,7 +6,7 @@ Classes are named, not imported, so that neither adb-shell, adbutils nor libusb 
 import errno
 from typing import NamedTuple
 
-from ..errors import (
+from android_harness.errors import (
     HarnessError,
     NoSpace,
     PhoneLost,
@@ -18,8 +18,8 @@ from ..errors import (
     RemoteFileError,
     TransportError,
 )
-from .deadline import Stalled
-from .stream import ServiceRefused, WantsTls
+from android_harness.transport.deadline import Stalled
+from android_harness.transport.stream import ServiceRefused, WantsTls
 
 
 class Doing(NamedTuple):
@@ -88,6 +88,11 @@ def mapped(error: Exception, doing: Doing) -> HarnessError | None:
             return _os_error(error, doing)
         case EOFError() | ValueError():  # our own readers', and adb-shell's unpack
             return PhoneLost(doing.endpoint, doing.what, str(error))
+        case _:
+            return _by_meaning(error, doing)
+
+
+def _by_meaning(error: Exception, doing: Doing) -> HarnessError | None:
     match meaning(error):
         case "timeout":
             return _stalled(doing, doing.timeout_s)

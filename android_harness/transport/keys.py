@@ -33,14 +33,14 @@ class Signer:
     def __init__(self, key: "RSAPrivateKey", public: bytes) -> None:
         self._key, self._public = key, public
 
-    def Sign(self, data: bytes) -> bytes:  # noqa: N802 adb-shell's name
+    def Sign(self, data: bytes) -> bytes:
         """Sign the phone's 20-byte token, which stands where a SHA-1 would."""
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import padding, utils
 
         return self._key.sign(data, padding.PKCS1v15(), utils.Prehashed(hashes.SHA1()))
 
-    def GetPublicKey(self) -> bytes:  # noqa: N802 adb-shell's name
+    def GetPublicKey(self) -> bytes:
         """The public half as adb writes it: base64, a space, who we are."""
         return self._public
 

@@ -28,12 +28,12 @@ class Completed:
 
     @property
     def text(self) -> str:
-        """stdout as text with ``\\n`` line ends; bytes that are not UTF-8 become U+FFFD."""
+        r"""Stdout as text with ``\\n`` line ends; bytes that are not UTF-8 become U+FFFD."""
         return _as_text(self.stdout)
 
     @property
     def error_text(self) -> str:
-        """stderr as text, decoded like ``text``."""
+        """Stderr as text, decoded like ``text``."""
         return _as_text(self.stderr)
 
 

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import final
 
-from ..places import REMOTE_ROOT
+from android_harness.places import REMOTE_ROOT
 
 _HEADER = struct.Struct("<BI")
 
@@ -50,6 +50,11 @@ class ShellV2:
     def __init__(self) -> None:
         self.output = ShellOutput()
         self._rest = bytearray()
+
+    @staticmethod
+    def ending(pid: int) -> str:
+        """The command that ends the process group of ``pid`` (or ``pid`` alone) at once."""
+        return _end_group(pid)
 
     @staticmethod
     def service(command: str) -> str:
@@ -92,9 +97,9 @@ class ShellV2:
 
 @final
 class ShellV1:
-    """Runs a command inside a script and takes its one stream apart again.
+    r"""Runs a command inside a script and takes its one stream apart again.
 
-    A terminal stands between on old phones: it turns every newline into ``\\r\\n``. That is
+    A terminal stands between on old phones: it turns every newline into ``\r\n``. That is
     undone, so text arrives as it was written; binary output may not.
     """
 
@@ -104,13 +109,17 @@ class ShellV1:
         self._stderr_file = f"{REMOTE_ROOT}/stderr-{token}"
         self._text = bytearray()
 
+    def ending(self, pid: int) -> str:
+        """Like ``ShellV2.ending``; the script's file goes too."""
+        return f"{_end_group(pid)} rm -f {self._stderr_file}"
+
     def service(self, command: str) -> str:
         """The service name that runs ``command``."""
         # Spelled in two parts: a command that prints the script itself (ps) must not end it.
         mark = "deploy''" + self._mark.decode().removeprefix("deploy")
         errors = self._stderr_file
         return (
-            f"shell:mkdir -p {REMOTE_ROOT}; echo {_PID_MARK.decode()}$$; "
+            f"shell:umask 077; mkdir -p {REMOTE_ROOT}; echo {_PID_MARK.decode()}$$; "
             f"sh -c {shlex.quote(command)} </dev/null 2>{errors}; echo {mark}=$?=; "
             f"cat {errors}; rm -f {errors}; echo {mark}."
         )
@@ -140,6 +149,5 @@ def _cut_pid(output: ShellOutput, text: bytearray) -> None:
         del text[: len(line) + 1]
 
 
-def end_command(pid: int) -> str:
-    """The command that ends the process group of ``pid`` (or ``pid`` alone) at once."""
+def _end_group(pid: int) -> str:
     return f"kill -9 -{pid} 2>/dev/null || kill -9 {pid} 2>/dev/null; :"

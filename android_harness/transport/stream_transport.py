@@ -9,13 +9,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import final
 
-from ..errors import CommandFailed, CommandTimeout, HarnessError, RemoteFileError, TransportError
-from .deadline import IDLE_S, Pace, Stalled
-from .foreign import Doing, mapped, refused_file
-from .seam import Completed, Progress, Transport
-from .shell_protocol import MAX_OUTPUT_BYTES, ShellOutput, ShellV1, ShellV2, end_command
-from .stream import Stream
-from .sync_protocol import SyncReader, SyncRefused, push_packets, request
+from android_harness.errors import (
+    CommandFailed,
+    CommandTimeout,
+    HarnessError,
+    RemoteFileError,
+    TransportError,
+)
+from android_harness.transport.deadline import IDLE_S, Pace, Stalled
+from android_harness.transport.foreign import Doing, mapped, refused_file
+from android_harness.transport.seam import Completed, Progress, Transport
+from android_harness.transport.shell_protocol import (
+    MAX_OUTPUT_BYTES,
+    ShellOutput,
+    ShellV1,
+    ShellV2,
+)
+from android_harness.transport.stream import Stream
+from android_harness.transport.sync_protocol import SyncReader, SyncRefused, push_packets, request
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +50,7 @@ class StreamTransport(Transport):
         self.banner: Mapping[str, str] = {}
         self._lock = threading.RLock()
         self._connected = False
-        self._orphans: list[int] = []
+        self._orphans: list[str] = []  # commands that end what was broken off
 
     @abstractmethod
     def _connect(self, pace: Pace) -> None:
@@ -80,9 +91,7 @@ class StreamTransport(Transport):
         if output.exit_code is None:  # _say has seen to it; for the type checker
             raise AssertionError(command)
         stdout, stderr = bytes(output.stdout), bytes(output.stderr)
-        return Completed(
-            command=command, exit_code=output.exit_code, stdout=stdout, stderr=stderr
-        )
+        return Completed(command=command, exit_code=output.exit_code, stdout=stdout, stderr=stderr)
 
     @final
     def push(
@@ -97,9 +106,11 @@ class StreamTransport(Transport):
         """See Transport."""
         self._check_path(remote)
         with source.open("rb", buffering=0) as file, self._lock:
-            size = source.stat().st_size
+            about = source.stat()
+            size, mtime_s = about.st_size, int(about.st_mtime) & 0xFFFFFFFF
             with self._session("sync:", f"pushing {remote}", timeout_s, IDLE_S) as stream:
-                for packet, done in push_packets(file, remote, mode, stream.max_packet_bytes):
+                packets = push_packets(file, remote, mode, mtime_s, stream.max_packet_bytes)
+                for packet, done in packets:
                     stream.send(packet)
                     if stream.answered():  # only ever to say that it will not
                         break
@@ -167,28 +178,29 @@ class StreamTransport(Transport):
                     raise EOFError("the command's stream ended without an exit code")
                 return output
         except BaseException as error:
-            self._broke_off(talk.finish())
+            self._broke_off(talk)
             if isinstance(error.__cause__, Stalled) and error.__cause__.overall:
                 tail = bytes(talk.output.stdout[-_TAIL_BYTES:]).decode("utf-8", "replace")
                 raise CommandTimeout(self.endpoint, command, timeout_s, tail) from error
             raise
 
-    def _broke_off(self, output: ShellOutput) -> None:
+    def _broke_off(self, talk: ShellV1 | ShellV2) -> None:
         """Remember what may still run, and end it now when the phone is still there."""
+        output = talk.finish()
         if output.pid is None or output.exit_code is not None:
             return
-        self._orphans.append(output.pid)
+        self._orphans.append(talk.ending(output.pid))
         if self._connected:
             self._end_orphans()
 
     def _end_orphans(self) -> None:
         orphans, self._orphans = self._orphans, []
-        for pid in orphans:
-            _log.info("%s: ending process group %d, broken off", self.endpoint, pid)
+        for ending in orphans:
+            _log.info("%s: ending what was broken off: %s", self.endpoint, ending)
             try:
-                self._say(end_command(pid), _END_S)
+                self._say(ending, _END_S)
             except HarnessError as error:
-                _log.warning("%s: process group %d may still run: %s", self.endpoint, pid, error)
+                _log.warning("%s: a command may still run there: %s", self.endpoint, error)
 
     def _known_features(self) -> frozenset[str]:
         self.connect()

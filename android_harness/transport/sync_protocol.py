@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, final
 
-from .stream import Stream
+from android_harness.transport.stream import Stream
 
 _HEAD = struct.Struct("<4sI")
 _STAT_V1 = struct.Struct("<III")  # mode, size, mtime
@@ -52,7 +52,7 @@ def request(kind: bytes, text: str) -> bytes:
 
 
 def push_packets(
-    source: BinaryIO, remote: str, mode: int, packet_bytes: int
+    source: BinaryIO, remote: str, mode: int, mtime_s: int, packet_bytes: int
 ) -> Iterator[tuple[memoryview, int]]:
     """A whole push, cut into packets: SEND, DATA ..., DONE.
 
@@ -62,6 +62,7 @@ def push_packets(
         source: an unbuffered file.
         remote: where to on the phone.
         mode: permission bits.
+        mtime_s: time of change that the file shall have on the phone, seconds since 1970.
         packet_bytes: size of a full packet, at least 2 KiB.
 
     Yields:
@@ -84,7 +85,7 @@ def push_packets(
         _HEAD.pack_into(buffer, used, b"DATA", got)
         used += _HEAD.size + got
         done += got
-    _HEAD.pack_into(buffer, used, b"DONE", 0)  # 0: the phone keeps the time of arrival
+    _HEAD.pack_into(buffer, used, b"DONE", mtime_s)
     yield view[: used + _HEAD.size], done
 
 
@@ -104,9 +105,7 @@ class SyncReader:
                 mode, size, _ = _STAT_V1.unpack(self._exactly(_STAT_V1.size))
                 return RemoteStat(mode=mode, size_bytes=size)
             case 2, b"LST2":
-                error, _, _, mode, _, _, _, size, *_ = _STAT_V2.unpack(
-                    self._exactly(_STAT_V2.size)
-                )
+                error, _, _, mode, _, _, _, size, *_ = _STAT_V2.unpack(self._exactly(_STAT_V2.size))
                 return RemoteStat(mode=0 if error else mode, size_bytes=size)
             case _:
                 raise SyncProtocolError(f"answer {kind!r} to a stat request")
