@@ -4,7 +4,7 @@ PipelineError
 ├── RecipeError         a recipe that cannot be used: where, which key, what would be right
 ├── BadModelFile        a file that is not a whole TFLite model
 ├── BadArtifact         an artifact.json that is not understood, or does not fit its files
-├── DataError           load_data() gave something that cannot be trained or evaluated on
+├── DataError           model.py gave a model or data that cannot be used
 ├── StageFailed         a stage raised; the cause is chained
 ├── ConversionError     a trained model could not be converted, or converts to wrong numbers
 ├── ReferenceFailed     an interpreter on this host could not run a model
@@ -65,14 +65,14 @@ class BadArtifact(PipelineError):
 
 
 class DataError(PipelineError):
-    """The recipe's data cannot be trained or evaluated on."""
+    """What model.py gave cannot be trained or evaluated on."""
 
     def __init__(self, recipe: str, message: str) -> None:
         super().__init__(recipe, message)
         self.recipe, self.message = recipe, message
 
     def __str__(self) -> str:
-        return f"load_data() of recipe {self.recipe}: {self.message}"
+        return f"recipe {self.recipe}: {self.message}"
 
 
 class StageFailed(PipelineError):

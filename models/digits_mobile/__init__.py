@@ -1,0 +1,1 @@
+"""Handwritten digits by a small MobileNetV2: the recipe that needs nothing downloaded."""

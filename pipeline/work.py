@@ -1,0 +1,128 @@
+"""The worker that performs a plan's calls with Keras."""
+
+import hashlib
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, assert_never, final
+
+from pipeline.artifact import NumberFormat
+from pipeline.cache import Entry
+from pipeline.data import Built, Data, Split
+from pipeline.errors import DataError
+from pipeline.export.tflite import convert
+from pipeline.keras_compat import keras
+from pipeline.module import RecipeModule, load_module
+from pipeline.plan import Call
+from pipeline.recipe import Finetune, PruneWeights, Recipe, Stage, Train
+from pipeline.runner import Report, now_utc
+from pipeline.stages import finetune, prune_weights, train
+from pipeline.variant import Source, make_variant
+
+MODEL: Final = "model.keras"
+
+
+@final
+class KerasWorker:
+    """Builds, trains and converts one recipe; data and code are loaded when first needed."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    @cached_property
+    def _module(self) -> RecipeModule:
+        return load_module(self._recipe)
+
+    @cached_property
+    def _data(self) -> Data:
+        return self._module.load_data()
+
+    @cached_property
+    def _data_sha256(self) -> str:
+        return data_sha256(self._data)
+
+    def build(self, call: Call, folder: Path) -> dict[str, Any]:
+        """Write the recipe's untrained model; facts say what must be known about it."""
+        keras.utils.set_random_seed(self._recipe.seed)
+        built = self._module.build_model()
+        _check_model(built, self._recipe.name)
+        self._save(built.model, folder)
+        return {"accuracy_reason": built.accuracy_reason, "warnings": list(built.warnings)}
+
+    def stage(self, call: Call, parent: Entry, folder: Path, report: Report) -> dict[str, Any]:
+        """Write the parent's model after the stage; its last epoch's numbers are facts."""
+        settings = _settings(call)
+        run: Callable[..., tuple[Any, dict[str, float]]]
+        match settings:
+            case Train():
+                run = train.run
+            case PruneWeights():
+                run = prune_weights.run
+            case Finetune():
+                run = finetune.run
+            case _:
+                assert_never(settings)
+        with self._scope():
+            model, numbers = run(self._load(parent), settings, self._data, self._seed, report)
+        self._save(model, folder)
+        # A trained model is nobody's random one any more.
+        return {"accuracy_reason": None, "warnings": [], "numbers": numbers}
+
+    def convert(self, call: Call, parent: Entry, folder: Path) -> dict[str, Any]:
+        """Write a variant's files; facts are the artifact's fields."""
+        facts = parent.facts
+        samples = call.parameters["samples"]
+        with self._scope():
+            source = Source(
+                model=self._load(parent), data=self._data, name=str(call.variant),
+                number_format=NumberFormat(call.name),
+                samples=None if samples == "all" else int(samples),
+                accuracy_reason=facts["accuracy_reason"] or self._data.accuracy_reason,
+                warnings=(*facts["warnings"], *self._data.warnings),
+            )  # fmt: skip
+            fields = make_variant(source, convert, folder)
+        return {**fields, "data_sha256": self._data_sha256, "built_at_utc": now_utc()}
+
+    @property
+    def _seed(self) -> int:
+        return self._recipe.seed
+
+    def _scope(self) -> Any:
+        return keras.utils.custom_object_scope(self._module.classes())
+
+    def _save(self, model: Any, folder: Path) -> None:
+        with self._scope():
+            model.save(folder / MODEL, save_format="keras")
+
+    def _load(self, entry: Entry) -> Any:
+        # safe_mode refuses Lambda layers; this file is our own, made from the recipe's code.
+        return keras.models.load_model(entry.folder / MODEL, compile=False, safe_mode=False)
+
+
+def data_sha256(data: Data) -> str:
+    """Of every array the recipe's data holds, in a fixed order."""
+    total = hashlib.sha256()
+    for name in ("train", "validation", "test"):
+        split: Split | None = getattr(data, name)
+        arrays = () if split is None else (split.inputs, split.labels)
+        for array in arrays:
+            shape = None if array is None else (str(array.dtype), array.shape)
+            total.update(f"{name} {shape}\n".encode())
+            total.update(b"" if array is None else array.tobytes())
+    return total.hexdigest()
+
+
+def _settings(call: Call) -> Stage:
+    kinds: dict[str, type[Stage]] = {
+        "train": Train, "prune_weights": PruneWeights, "finetune": Finetune,
+    }  # fmt: skip
+    return kinds[call.name].model_validate({"stage": call.name, **call.parameters})
+
+
+def _check_model(built: Built, recipe: str) -> None:
+    if not isinstance(built.model, keras.Model):
+        found = f"{type(built.model).__module__}.{type(built.model).__name__}"
+        raise DataError(recipe, f"build_model() returned {found}, not a tf_keras.Model")
+    if len(built.model.inputs) != 1 or len(built.model.outputs) != 1:
+        found = f"{len(built.model.inputs)} inputs and {len(built.model.outputs)} outputs"
+        raise DataError(recipe, f"the model has {found}; one of each is supported")
