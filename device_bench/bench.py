@@ -17,6 +17,7 @@ from threading import Event, Lock
 from typing import final
 
 from android_harness.errors import HarnessError, NoPhone, WrongAbi
+from android_harness.evidence import Fidelity
 from android_harness.phone import Phone
 from android_harness.runner import bundle as bundles
 from device_bench.identify import identity_of
@@ -242,8 +243,9 @@ def _runs(bench: Bench, serial: str, variants: Sequence[Variants], store: Store)
 
 def _perform(works: Sequence[PhoneBench], ready: Sequence[_Ready], stop: Event) -> None:
     """Physical phones side by side; phones that live on this host one after the other."""
-    apart = [work for work, one in zip(works, ready, strict=True) if one.target.parallel]
-    shared = [work for work, one in zip(works, ready, strict=True) if not one.target.parallel]
+    physical = [one.identity.fidelity is Fidelity.PHONE for one in ready]
+    apart = [work for work, alone in zip(works, physical, strict=True) if alone]
+    shared = [work for work, alone in zip(works, physical, strict=True) if not alone]
     if apart:
         with ThreadPoolExecutor(max_workers=len(apart)) as pool:
             jobs = [pool.submit(work.perform) for work in apart]

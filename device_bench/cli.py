@@ -268,7 +268,8 @@ def virtual_stop(
     """Stop a virtual phone."""
     from android_harness import virtual
 
-    for stopped in virtual.stop_all() if everything else virtual.stop(name):
+    for stopped in [phone.name for phone in virtual.running()] if everything else [name]:
+        virtual.stop(stopped)
         typer.echo(f"stopped {stopped}")
 
 

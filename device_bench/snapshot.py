@@ -50,8 +50,6 @@ def _status(thermal: Thermal | None) -> str | None:
 
 
 def _temperatures(thermal: Thermal | None) -> dict[str, float]:
-    """By sensor name; current values where the phone gives them, cached ones otherwise."""
     if thermal is None:
         return {}
-    rows = sorted(thermal.rows, key=lambda row: row.block == "current")
-    return {row.name: row.celsius for row in rows if row.celsius is not None}
+    return {row.name: row.celsius for row in thermal.now if row.celsius is not None}

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import final
 
-from android_harness import phones, virtual
+from android_harness import virtual
 from android_harness.errors import HarnessError, NoPhone
 from android_harness.evidence import Fidelity
+from android_harness.phones import connect, list_phones
 from android_harness.transport.seam import Transport
 
 _LOG = logging.getLogger(__name__)
+
+EMULATED = Fidelity.EMULATED
 
 
 class VirtualChoice(StrEnum):
@@ -33,7 +36,6 @@ class Target:
 
     label: str
     connect: Callable[[], Transport]
-    parallel: bool  # a phone of its own; virtual ones would disturb each other on this host
 
 
 @final
@@ -62,11 +64,11 @@ def selected(selection: Selection, say: Callable[[str], None]) -> Iterator[tuple
 
 
 def _named(selector: str) -> Target:
-    return Target(label=selector, connect=lambda: phones.connect(selector), parallel=True)
+    return Target(label=selector, connect=lambda: connect(selector))
 
 
 def _connected(say: Callable[[str], None]) -> tuple[Target, ...]:
-    listed = phones.list_phones()
+    listed = list_phones()
     for phone in listed:
         if phone.advice:
             say(f"{phone.serial} ({phone.state}) is left out: {phone.advice}")
@@ -79,16 +81,15 @@ def _stand_ins(
     """The fastest virtual phone for latency, and the arm64 machine for parity."""
     if selection.virtual is VirtualChoice.NONE:
         raise NoPhone("none is connected, and virtual phones were ruled out")
-    offers = {offer.fidelity: offer for offer in virtual.offers()}
-    ready = [f for f in (Fidelity.KVM, Fidelity.CONTAINER) if f in offers and offers[f].ready][:1]
-    if Fidelity.EMULATED in offers and offers[Fidelity.EMULATED].ready:
-        ready.append(Fidelity.EMULATED)
-    for offer in offers.values():
+    offers = [o for o in virtual.offers() if o.fidelity is not EMULATED or o.arch == "arm64"]
+    for offer in offers:
         if not offer.ready:
             say(f"no {offer.fidelity} phone: {offer.reason}")
+    native = [o.fidelity for o in offers if o.ready and o.fidelity is not EMULATED][:1]
+    ready = [*native, *(EMULATED for o in offers if o.ready and o.fidelity is EMULATED)]
     say("no phone is connected: virtual ones stand in")
     started = [target for f in ready if (target := _tried(f, stack, say)) is not None]
-    if not any(target.label != Fidelity.EMULATED for target in started):
+    if all(target.label == EMULATED for target in started):  # nothing that can be timed
         started.insert(0, _started(Fidelity.SIMULATED, stack, say))
     return tuple(started)
 
@@ -111,6 +112,6 @@ def _started(fidelity: Fidelity, stack: contextlib.ExitStack, say: Callable[[str
         simulated = stack.enter_context(SimulatedPhone())
         endpoint = f"{simulated.host}:{simulated.port}"
     else:
-        phone = stack.enter_context(virtual.start(fidelity))
+        phone = stack.enter_context(virtual.start(fidelity, name=f"bench-{fidelity}"))
         endpoint = f"{phone.host}:{phone.port}"
-    return Target(label=str(fidelity), connect=lambda: phones.connect(endpoint), parallel=False)
+    return Target(label=str(fidelity), connect=lambda: connect(endpoint))
