@@ -62,7 +62,7 @@ class SimulatedPhone:
         for key in self.config.authorized_keys or ():
             parse_public_key(key)
         self._faults = FaultPlan(faults)
-        self._listener = socket.create_server((HOST, self.config.port), backlog=_BACKLOG)
+        self._listener = _listen(self.config.port)
         self.port: int = self._listener.getsockname()[1]
         self._inside = self._furnish()
         self._links: set[Link] = set()
@@ -214,6 +214,29 @@ class SimulatedPhone:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _listen(port: int) -> socket.socket:
+    """A listening socket whose port stays its own while it does not listen.
+
+    Linux gives a port that it chose itself back when listening ends, but not one that was asked
+    for; so a free one is found first, held, and asked for.
+    """
+    with _bound(port) as holder:
+        listener = _bound(holder.getsockname()[1])
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _bound(port: int) -> socket.socket:
+    sock = socket.socket()
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((HOST, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def main(arguments: list[str] | None = None) -> int:
