@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _ABANDONED_MIN = 360
 _STEP_S = 30.0
 _RECONNECT_PAUSE_S = 1.0
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 # The phone's shell could not start the program at all: not found, not executable.
 _NOT_STARTED = (126, 127)
 
@@ -181,7 +181,7 @@ class Session:
         """Where a file of this session lies on the phone.
 
         Raises:
-            ValueError: the name is not one of ours (letters, digits, ``._-``).
+            ValueError: the name is not one of ours (letters, digits, ``._+-``).
         """
         if not _NAME.fullmatch(name):
             raise ValueError(f"not a name for a file on a phone: {name!r}")
