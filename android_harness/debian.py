@@ -75,12 +75,15 @@ def fetch(packages: Sequence[str], arch: str) -> tuple[Path, ...]:
 
     Raises:
         ToolMissing: apt, dpkg or Debian's archive keys are not installed.
+        NotWritable: the cache belongs to another user.
         PackageUnavailable: no mirror is known, or it does not hand the packages out.
     """
     if arch not in ARCHITECTURES:
         raise PackageUnavailable(tuple(packages), arch, f"known: {', '.join(ARCHITECTURES)}")
     folder = places.DEBS / f"{SUITE}-{arch}"
-    folder.mkdir(parents=True, exist_ok=True)
+    found = [_cached(folder, name) for name in packages]
+    if None not in found:  # nothing to write: works in another user's cache too
+        return tuple(deb for deb in found if deb is not None)
     with locked(folder / ".lock", f"fetching Debian packages for {arch}"):
         missing = [name for name in dict.fromkeys(packages) if _cached(folder, name) is None]
         if missing:

@@ -3,6 +3,7 @@
 HarnessError
 ├── ParseError              device text that is not understood; the text is kept
 ├── ToolMissing             a program or package of the host is not there; holds the install line
+├── NotWritable             a folder of ours belongs to another user of the host
 ├── PackageUnavailable      a Debian package cannot be fetched or read
 ├── VirtualPhoneError       a virtual phone did not build, start or stop; holds its console's tail
 ├── TransportError
@@ -67,6 +68,20 @@ class ToolMissing(HarnessError):
 
     def __str__(self) -> str:
         return f"{self.tool} is needed for {self.needed_for}; install it with: {self.install}"
+
+
+class NotWritable(HarnessError):
+    """A folder the harness writes belongs to another user of the host."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} cannot be written; give it to this user (chown), or set "
+            "DEPLOY_BENCH_BUILD to a folder of this user's own"
+        )
 
 
 class PackageUnavailable(HarnessError):

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+from android_harness.errors import NotWritable
+
 log = logging.getLogger(__name__)
 
 
@@ -16,9 +18,16 @@ def locked(file: Path, doing: str) -> Iterator[None]:
     Args:
         file: the lock file; it stays behind, empty.
         doing: what the other process is probably doing, for the log line.
+
+    Raises:
+        NotWritable: the folder belongs to another user.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as handle:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = file.open("a")
+    except PermissionError as error:
+        raise NotWritable(str(file.parent)) from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

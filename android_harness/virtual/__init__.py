@@ -2,7 +2,16 @@
 
 from android_harness.virtual.image import Image, build_image
 from android_harness.virtual.options import Options
-from android_harness.virtual.phones import Offer, VirtualPhone, offer, offers, running, start, stop
+from android_harness.virtual.phones import (
+    Offer,
+    VirtualPhone,
+    offer,
+    offers,
+    running,
+    start,
+    stop,
+    stop_all,
+)
 
 __all__ = [
     "Image",
@@ -15,4 +24,5 @@ __all__ = [
     "running",
     "start",
     "stop",
+    "stop_all",
 ]

@@ -97,12 +97,12 @@ def _read_key(file: Path) -> str:
 
 def _stop(asked: argparse.Namespace) -> None:
     names = [*asked.names, *asked.name]
-    if asked.all:
-        names = [phone.name for phone in phones.running()]
-    elif not names:
+    if not names and not asked.all:
         raise VirtualPhoneError("stop", "say which phone, or --all")
     for name in names:
         phones.stop(name)
+        _say(f"{name}: stopped")
+    for name in phones.stop_all() if asked.all else ():
         _say(f"{name}: stopped")
 
 

@@ -81,8 +81,11 @@ def build_image(arch: str) -> Image:
     kernel = _fetch_kernel(arch)
     key = _key((*packages, kernel))
     home = places.IMAGES / arch
+    done = _load(home / key)
+    if done is not None:
+        return done
     with locked(home / ".lock", f"building the {arch} image"):
-        done = _load(home / key)
+        done = _load(home / key)  # the other process may have built it meanwhile
         if done is None:
             done = _build(arch, key, packages, kernel)
             _remove_old(home, key)
@@ -145,7 +148,7 @@ def _build(arch: str, key: str, packages: tuple[Path, ...], kernel: Path) -> Ima
 
 
 def _remove_old(home: Path, key: str) -> None:
-    used = {phone.image_key for phone in state.phones()}
+    used = state.image_keys_in_use()
     for folder in home.iterdir():
         if folder.is_dir() and folder.name != key and folder.name not in used:
             shutil.rmtree(folder)

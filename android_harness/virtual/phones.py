@@ -143,9 +143,22 @@ def start(
 
 
 def running() -> tuple[VirtualPhone, ...]:
-    """All started phones of this working folder, after cleaning up what others left behind."""
+    """The phones of this working folder that run, after cleaning up what others left behind."""
     state.clean()
-    return tuple(_phone(started) for started in state.phones())
+    folders = ((started, state.folder_of(started.name)) for started in state.phones())
+    return tuple(_phone(started) for started, folder in folders if state.processes(folder))
+
+
+def stop_all() -> tuple[str, ...]:
+    """Stop every phone of this working folder, running or not; returns their names.
+
+    Raises:
+        VirtualPhoneError: a process does not end.
+    """
+    names = [*state.clean(), *(started.name for started in state.phones())]
+    for name in names:
+        state.end(state.folder_of(name))
+    return tuple(names)
 
 
 def stop(name: str) -> None:
@@ -195,6 +208,7 @@ def _start_in(folder: Path, built: image.Image, options: Options) -> VirtualPhon
     (folder / "adb_keys").write_text("".join(f"{key.strip()}\n" for key in keys))
     properties = _properties(started, options)
     (folder / "phone.prop").write_text(state.as_property_file(properties))
+    log.info("starting the virtual phone %s (%s %s)", started.name, started.fidelity, started.abi)
     started = _launch(started, built, options)
     phone = _phone(started)
     _wait(phone, options)

@@ -24,6 +24,9 @@ PROGRAM: Final = {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}
 PACKAGE: Final = {"amd64": "qemu-system-x86", "arm64": "qemu-system-arm"}
 KERNEL_RUNS: Final = "phone: the kernel runs"  # the first line of guest/init.sh
 
+_MONITOR: Final = "qmp.sock"
+_CONTROL: Final = "control.sock"
+
 # The newest of these that QEMU knows: phones since 2018 have the dot product of ARMv8.2.
 _ARM_CPUS: Final = ("cortex-a76", "cortex-a72")
 # Translated code kept for one phone; QEMU's own choice is a gigabyte.
@@ -73,12 +76,13 @@ def launch(image: Image, folder: Path, fidelity: Fidelity, options: Options, por
 
 def took_port(folder: Path) -> bool:
     """Whether QEMU, just started, opened its ports; False when it ended instead."""
-    # The monitor's socket is made after the network: when it answers, the port is QEMU's.
+    # The monitor greets when the machine is complete, its network included.
     while state.processes(folder):
-        if (folder / "control.sock").exists() and (folder / "qmp.sock").exists():
-            time.sleep(0.05)
-            return bool(state.processes(folder))
-        time.sleep(0.01)
+        try:
+            with _connected(folder, _MONITOR) as monitor:
+                return bool(monitor.recv(1))
+        except (VirtualPhoneError, TimeoutError):
+            time.sleep(0.01)
     return False
 
 
@@ -107,9 +111,9 @@ def command(
         *("-kernel", str(image.kernel), "-initrd", "initrd", "-append", kernel),
         *("-netdev", network, "-device", card),
         *("-chardev", "file,id=console,path=console.log,append=on", "-serial", "chardev:console"),
-        *("-qmp", "unix:qmp.sock,server=on,wait=off"),
+        *("-qmp", f"unix:{_MONITOR},server=on,wait=off"),
         *("-device", f"virtio-serial-{bus}"),
-        *("-chardev", "socket,id=control,path=control.sock,server=on,wait=off"),
+        *("-chardev", f"socket,id=control,path={_CONTROL},server=on,wait=off"),
         *("-device", "virtserialport,chardev=control,name=deploybench.control"),
     )
 
@@ -126,7 +130,7 @@ def control(folder: Path, script: str, timeout_s: float) -> str:
     request = f"{token} {base64.b64encode(script.encode()).decode()}\n"
     # Answers of an earlier request that was given up may come first: ours carries our token.
     answer = re.compile(rf"(?:.*\n[0-9a-f]{{16}} \d+\n)?(.*)\n{token} (\d+)\n", re.DOTALL)
-    with _connected(folder) as connection:
+    with _connected(folder, _CONTROL) as connection:
         connection.sendall(request.encode())
         heard = _read_until(connection, answer, time.monotonic() + timeout_s)
     if heard is None:
@@ -151,7 +155,7 @@ def _machine(arch: str, fidelity: Fidelity, options: Options, cpu: str) -> tuple
 
 
 @contextmanager
-def _connected(folder: Path) -> Iterator[socket.socket]:
+def _connected(folder: Path, name: str) -> Iterator[socket.socket]:
     # A socket's path holds 108 bytes at most; through a descriptor any folder will do.
     try:
         handle = os.open(folder, os.O_PATH)
@@ -160,11 +164,11 @@ def _connected(folder: Path) -> Iterator[socket.socket]:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(1.0)
-            connection.connect(f"/proc/self/fd/{handle}/control.sock")
+            connection.connect(f"/proc/self/fd/{handle}/{name}")
             yield connection
     except (ConnectionError, FileNotFoundError) as error:
         tail = state.console_tail(folder)
-        raise VirtualPhoneError(folder.name, "its control port is closed", tail) from error
+        raise VirtualPhoneError(folder.name, f"its {name} is closed", tail) from error
     finally:
         os.close(handle)
 

@@ -66,6 +66,13 @@ def phones() -> tuple[Started, ...]:
     return tuple(started for started in found if started is not None)
 
 
+def image_keys_in_use() -> frozenset[str]:
+    """The images of all phones of this host that run, wherever their folders lie, and of ours."""
+    marks = {_mark(pid) for pid in _everyone()} - {""}
+    running = (read(Path(mark)) for mark in marks)
+    return frozenset(phone.image_key for phone in (*phones(), *running) if phone is not None)
+
+
 def read(folder: Path) -> Started | None:
     """The facts in ``folder``; None when there are none, or they are another version's."""
     try:
@@ -136,6 +143,8 @@ def clean() -> tuple[str, ...]:
 
 
 def _is_stale(folder: Path) -> bool:
+    if os.geteuid() not in {0, folder.stat().st_uid}:  # we would not see its processes
+        return False
     started = read(folder)
     if started is None:
         return True
@@ -193,8 +202,7 @@ def console_tail(folder: Path) -> str:
 
 def processes(folder: Path) -> tuple[int, ...]:
     """The phone's processes that are still there."""
-    everyone = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return tuple(pid for pid in everyone if _is_marked(pid, folder))
+    return tuple(pid for pid in _everyone() if _mark(pid) == str(folder))
 
 
 def first_process(folder: Path) -> int | None:
@@ -237,12 +245,18 @@ def start_ticks(pid: int) -> int:
     return int(stat[19]) if stat else 0
 
 
-def _is_marked(pid: int, folder: Path) -> bool:
+def _everyone() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _mark(pid: int) -> str:
+    """The folder of the phone a process belongs to; "" when it is no phone's, or has ended."""
     try:
         environment = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:  # another user's, or ended
-        return False
-    return f"{MARK}={folder}".encode() in environment.split(b"\0")
+        return ""
+    found = re.search(rf"(?:^|\0){MARK}=([^\0]*)".encode(), environment)
+    return os.fsdecode(found[1]) if found else ""
 
 
 def _is_there(pid: int) -> bool:
@@ -266,7 +280,7 @@ def _kill(pid: int, folder: Path) -> None:
         return
     try:
         # Asked again through the handle's lifetime: the number cannot mean another process now.
-        if _is_marked(pid, folder):
+        if _mark(pid) == str(folder):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
     except ProcessLookupError:
         log.debug("process %d of %s ended by itself", pid, folder.name)
