@@ -54,6 +54,7 @@ class AdbHost:
         self._packets: list[Packet] = []
         self._version, self._max_payload_bytes = version, max_payload_bytes
         self._next_id = 100
+        self._streams: dict[int, HostStream] = {}
         self.with_checksum = True
         try:
             if greet:
@@ -101,16 +102,17 @@ class AdbHost:
 
     def open(self, service: str) -> "HostStream":
         self._next_id += 1
+        stream = self._streams[self._next_id] = HostStream(self, self._next_id)
         self.send(
             Packet(command=Command.OPEN, arg0=self._next_id, payload=service.encode() + b"\0")
         )
-        answer = self.receive()
-        while answer.arg1 != self._next_id:  # the end of an earlier stream
-            answer = self.receive()
-        if answer.command is Command.CLSE:
-            raise Ended(service)
-        assert answer.command is Command.OKAY
-        return HostStream(self, self._next_id, answer.arg0)
+        stream.wait_taken()
+        return stream
+
+    def pump(self) -> None:
+        """Take one packet, to whichever stream it belongs."""
+        packet = self.receive()
+        self._streams[packet.arg1].take(packet)
 
     def shell(self, command: str, stdin: bytes = b"") -> Answer:
         stream = self.open(f"shell,v2,raw:{command}")
@@ -184,11 +186,23 @@ class AdbHost:
 
 
 class HostStream:
-    def __init__(self, host: AdbHost, local_id: int, remote_id: int) -> None:
-        self.host, self.local_id, self.remote_id = host, local_id, remote_id
+    def __init__(self, host: AdbHost, local_id: int) -> None:
+        self.host, self.local_id, self.remote_id = host, local_id, 0
         self._inbox: list[bytes] = []
         self._rest = b""
+        self._taken = False
         self.closed = False
+
+    def take(self, packet: Packet) -> None:
+        self.remote_id = packet.arg0 or self.remote_id
+        if packet.command is Command.WRTE:
+            self._inbox.append(packet.payload)
+            self.send(Command.OKAY)
+        elif packet.command is Command.CLSE:
+            self.closed = True
+        else:
+            assert packet.command is Command.OKAY
+            self._taken = True
 
     def send(self, command: Command, payload: bytes = b"") -> None:
         self.host.send(
@@ -198,33 +212,23 @@ class HostStream:
     def write(self, data: bytes) -> None:
         """Send one packet and wait until the phone took it."""
         self.send(Command.WRTE, data)
-        while not self._handle():
-            pass
+        self.wait_taken()
 
-    def _handle(self) -> bool:
-        """Take one packet; True when it is the phone's OKAY."""
-        packet = self.host.receive()
-        if packet.arg1 != self.local_id:
-            return False  # the end of an earlier stream
-        if packet.command is Command.WRTE:
-            self._inbox.append(packet.payload)
-            self.send(Command.OKAY)
-        elif packet.command is Command.CLSE:
-            self.closed = True
-            raise Ended
-        return packet.command is Command.OKAY
+    def wait_taken(self) -> None:
+        while not self._taken:
+            if self.closed:
+                raise Ended("the phone closed the stream")
+            self.host.pump()
+        self._taken = False
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> bytes:
-        try:
-            while not self._inbox:
-                self._handle()
-        except Ended:
+        while not self._inbox:
             if self.closed:
-                raise StopIteration from None
-            raise
+                raise StopIteration
+            self.host.pump()
         return self._inbox.pop(0)
 
     def read_exactly(self, size_bytes: int) -> bytes:
