@@ -56,6 +56,8 @@ def _imported(module: str, package: str) -> Any:
 
 tf: Any = _imported("tensorflow", "tensorflow")
 keras: Any = _imported("tf_keras", "tf-keras")
+# Its warnings speak to whoever writes TensorFlow code: retracing, deprecations of its own calls.
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def pruning() -> Any:

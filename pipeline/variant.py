@@ -136,14 +136,16 @@ def stored(values: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         return values.astype(spec.dtype)
     limits = np.iinfo(spec.dtype)
     steps = np.round(values / spec.scale) + (spec.zero_point or 0)
-    return np.clip(steps, limits.min, limits.max).astype(spec.dtype)
+    clipped: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(spec.dtype)
+    return clipped
 
 
 def real(values: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     """Stored values as the real ones they stand for."""
     if spec.scale is None:
         return values.astype(np.float32)
-    return ((values.astype(np.float32) - (spec.zero_point or 0)) * spec.scale).astype(np.float32)
+    steps: NDArray[np.float32] = values.astype(np.float32) - np.float32(spec.zero_point or 0)
+    return steps * np.float32(spec.scale)
 
 
 def answers(

@@ -1,7 +1,6 @@
 """The worker that performs a plan's calls with Keras."""
 
 import hashlib
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, assert_never, final
@@ -28,6 +27,7 @@ class KerasWorker:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
+        self._loaded: tuple[Path, Any] | None = None
 
     @cached_property
     def _module(self) -> RecipeModule:
@@ -51,19 +51,9 @@ class KerasWorker:
 
     def stage(self, call: Call, parent: Entry, folder: Path, report: Report) -> dict[str, Any]:
         """Write the parent's model after the stage; its last epoch's numbers are facts."""
-        settings = _settings(call)
-        run: Callable[..., tuple[Any, dict[str, float]]]
-        match settings:
-            case Train():
-                run = train.run
-            case PruneWeights():
-                run = prune_weights.run
-            case Finetune():
-                run = finetune.run
-            case _:
-                assert_never(settings)
         with self._scope():
-            model, numbers = run(self._load(parent), settings, self._data, self._seed, report)
+            model = self._load(parent)
+            model, numbers = _performed(_settings(call), model, self._data, self._seed, report)
         self._save(model, folder)
         # A trained model is nobody's random one any more.
         return {"accuracy_reason": None, "warnings": [], "numbers": numbers}
@@ -95,8 +85,13 @@ class KerasWorker:
             model.save(folder / MODEL, save_format="keras")
 
     def _load(self, entry: Entry) -> Any:
-        # safe_mode refuses Lambda layers; this file is our own, made from the recipe's code.
-        return keras.models.load_model(entry.folder / MODEL, compile=False, safe_mode=False)
+        """The kept model; the last one stays, as the formats of a branch share it."""
+        path = entry.folder / MODEL
+        if self._loaded is None or self._loaded[0] != path:
+            # safe_mode refuses Lambda layers; this file is made from the recipe's own code.
+            model = keras.models.load_model(path, compile=False, safe_mode=False)
+            self._loaded = path, model
+        return self._loaded[1]
 
 
 def data_sha256(data: Data) -> str:
@@ -110,6 +105,20 @@ def data_sha256(data: Data) -> str:
             total.update(f"{name} {shape}\n".encode())
             total.update(b"" if array is None else array.tobytes())
     return total.hexdigest()
+
+
+def _performed(
+    settings: Stage, model: Any, data: Data, seed: int, report: Report
+) -> tuple[Any, dict[str, float]]:
+    match settings:
+        case Train():
+            return train.run(model, settings, data, seed, report)
+        case PruneWeights():
+            return prune_weights.run(model, settings, data, seed, report)
+        case Finetune():
+            return finetune.run(model, settings, data, seed, report)
+        case _:
+            assert_never(settings)
 
 
 def _settings(call: Call) -> Stage:
