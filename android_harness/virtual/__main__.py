@@ -65,11 +65,9 @@ def _build(asked: argparse.Namespace) -> None:
 
 
 def _start(asked: argparse.Namespace) -> None:
-    fidelity, arch = Fidelity(asked.kind) if asked.kind else None, asked.arch
-    if fidelity is None:
-        fidelity, arch = _best(arch)
     keys = asked.authorized_key and tuple(_read_key(file) for file in asked.authorized_key)
     options = Options(port=asked.port, data_mb=asked.data_mb, authorized_keys=keys, keep=True)
+    fidelity, arch = (Fidelity(asked.kind), asked.arch) if asked.kind else _best(asked.arch)
     begun = time.monotonic()
     phone = phones.start(fidelity, arch, asked.name, options)
     address = f"{phone.host}:{phone.port}"

@@ -143,7 +143,7 @@ def clean() -> tuple[str, ...]:
 
 
 def _is_stale(folder: Path) -> bool:
-    if os.geteuid() not in {0, folder.stat().st_uid}:  # we would not see its processes
+    if not _is_ours(folder):  # we would not see its processes
         return False
     started = read(folder)
     if started is None:
@@ -151,6 +151,10 @@ def _is_stale(folder: Path) -> bool:
     if started.owner is not None:
         return start_ticks(started.owner) != started.owner_started
     return not processes(folder)
+
+
+def _is_ours(folder: Path) -> bool:
+    return os.geteuid() in {0, folder.stat().st_uid}
 
 
 def _free_folder(fidelity: Fidelity) -> Path:
@@ -173,7 +177,7 @@ def spawn(command: Sequence[str], folder: Path, *, keep_open: Sequence[int] = ()
     """
     if shutil.which("setsid") is None:
         raise ToolMissing("setsid", "starting a virtual phone", "apt-get install util-linux")
-    environment = {**os.environ, MARK: str(folder)}
+    environment = {**os.environ, MARK: _mark_of(folder)}
     with console(folder).open("ab") as output:
         subprocess.run(
             ["setsid", "--fork", *command],
@@ -202,7 +206,8 @@ def console_tail(folder: Path) -> str:
 
 def processes(folder: Path) -> tuple[int, ...]:
     """The phone's processes that are still there."""
-    return tuple(pid for pid in _everyone() if _mark(pid) == str(folder))
+    mark = _mark_of(folder)
+    return tuple(pid for pid in _everyone() if _mark(pid) == mark)
 
 
 def first_process(folder: Path) -> int | None:
@@ -222,8 +227,10 @@ def end(folder: Path) -> None:
     """End all processes of the phone and remove its folder.
 
     Raises:
-        VirtualPhoneError: a process does not end.
+        VirtualPhoneError: a process does not end, or the phone is another user's.
     """
+    if folder.exists() and not _is_ours(folder):
+        raise VirtualPhoneError(folder.name, "belongs to another user; stop it as that user")
     deadline = time.monotonic() + _END_TIMEOUT_S
     ended = set[int]()
     while left := [*processes(folder), *(pid for pid in ended if _is_there(pid))]:
@@ -247,6 +254,11 @@ def start_ticks(pid: int) -> int:
 
 def _everyone() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _mark_of(folder: Path) -> str:
+    """What the phone's processes carry: one text, by whatever link the folder was reached."""
+    return str(folder.resolve())
 
 
 def _mark(pid: int) -> str:
@@ -280,7 +292,7 @@ def _kill(pid: int, folder: Path) -> None:
         return
     try:
         # Asked again through the handle's lifetime: the number cannot mean another process now.
-        if _mark(pid) == str(folder):
+        if _mark(pid) == _mark_of(folder):
             signal.pidfd_send_signal(handle, signal.SIGKILL)
     except ProcessLookupError:
         log.debug("process %d of %s ended by itself", pid, folder.name)

@@ -14,7 +14,16 @@ import pytest
 from android_harness import places
 from android_harness.errors import CommandFailed, VirtualPhoneError
 from android_harness.evidence import Fidelity
-from android_harness.virtual import Options, VirtualPhone, offer, phones, qemu, start, state
+from android_harness.virtual import (
+    Options,
+    VirtualPhone,
+    build_image,
+    offer,
+    phones,
+    qemu,
+    start,
+    state,
+)
 
 pytestmark = pytest.mark.device
 
@@ -89,6 +98,17 @@ def phone(request: pytest.FixtureRequest, adb: Adb) -> Iterator[VirtualPhone]:
     with start(request.param, KINDS[request.param], options=options) as started:
         assert "connected to" in adb.connect(started)
         yield started
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_image_is_built_once_and_can_ask_for_keys(arch: str) -> None:
+    need(Fidelity.EMULATED, arch)
+    first = build_image(arch)
+    built = first.initramfs.stat().st_mtime_ns
+    assert build_image(arch) == first
+    assert first.initramfs.stat().st_mtime_ns == built
+    assert first.authentication == ""
+    assert first.kernel.stat().st_size > 5_000_000
 
 
 def test_shell_gives_exit_code_and_both_outputs_apart(phone: VirtualPhone, adb: Adb) -> None:
