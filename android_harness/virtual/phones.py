@@ -22,6 +22,7 @@ _READY_TIMEOUT_S: Final = {
 }
 _PORT_TRIES: Final = 3
 _CONTROL_TIMEOUT_S: Final = 30.0
+_BOOT_QUESTION_S: Final = 10.0
 
 
 @final
@@ -241,7 +242,11 @@ def _wait(phone: VirtualPhone, options: Options) -> None:
     folder = phone.console.parent
 
     def booted() -> bool:
-        return phone.control("getprop sys.boot_completed", timeout_s).strip() == "1"
+        try:
+            said = phone.control("getprop sys.boot_completed", min(timeout_s, _BOOT_QUESTION_S))
+        except HarnessError:  # not that far yet; whether it lives at all is asked apart
+            return False
+        return said.strip() == "1"
 
     def alive() -> bool:
         return bool(state.processes(folder))

@@ -48,12 +48,18 @@ def wait(
     booted: Callable[[], bool],
     alive: Callable[[], bool],
 ) -> bool:
-    """Wait until adbd answers and ``booted``; False when the deadline came or it is not alive."""
+    """Wait until ``booted`` and adbd answers; False when the deadline came or it is not alive.
+
+    adbd is asked last: a machine whose network is not up yet loses the question, and each
+    repetition waits longer.
+    """
     deadline = time.monotonic() + timeout_s
     patience = _FIRST_PATIENCE_S
+    has_booted = False
     while time.monotonic() < deadline:
+        has_booted = has_booted or booted()
         asked = time.monotonic()
-        if knock(port, patience) is not Answer.NONE and booted():
+        if has_booted and knock(port, patience) is not Answer.NONE:
             return True
         if not alive():
             return False

@@ -84,8 +84,13 @@ def once_then(value: bool) -> Callable[[], bool]:
 
 
 def test_waits_until_android_has_booted_too() -> None:
-    with phone(header(b"CNXN"), header(b"CNXN")) as port:
+    with phone(header(b"CNXN")) as port:
         assert wait(port, 20.0, booted=once_then(True), alive=lambda: True)
+
+
+def test_waits_until_adbd_answers_too() -> None:
+    with phone(b"", b"", header(b"AUTH")) as port:
+        assert wait(port, 20.0, booted=lambda: True, alive=lambda: True)
 
 
 def test_gives_up_at_once_when_the_phone_has_ended() -> None:
