@@ -15,10 +15,10 @@ without ``authorized_keys`` every user of this machine may send them. It listens
 import argparse
 import contextlib
 import logging
+import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -247,15 +247,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default=SimulatedConfig().model)
     parser.add_argument("--state-dir", type=Path, help="kept at the end; default: a temporary one")
     chosen = parser.parse_args(arguments)
-    config = SimulatedConfig(
-        serial=chosen.serial, model=chosen.model, port=chosen.port, state_dir=chosen.state_dir
-    )
-    with SimulatedPhone(config) as phone, contextlib.suppress(KeyboardInterrupt):
+    # A phone that is ended by kill, or started in the background, must clean up too.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        phone = _phone_of(chosen)
+    except (OSError, ValueError) as error:
+        parser.error(f"the phone cannot start: {error}; choose another --port or --state-dir")
+    with phone, contextlib.suppress(KeyboardInterrupt):
         sys.stdout.write(f"{phone.endpoint}\n")
         sys.stdout.flush()
-        while True:
-            time.sleep(3600)
+        threading.Event().wait()
     return 0
+
+
+def _phone_of(chosen: argparse.Namespace) -> SimulatedPhone:
+    return SimulatedPhone(
+        SimulatedConfig(
+            serial=chosen.serial, model=chosen.model, port=chosen.port, state_dir=chosen.state_dir
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ MAPPED = (
 WRITABLE = ("/data/local/tmp", "/sdcard")
 # A path begins where no other path goes on: "x/data" and "../data" are not /data.
 _PHONE_PATH = re.compile(
-    r"(?<![\w./})-])(?:" + "|".join(re.escape(path) for path in MAPPED) + r")(?![\w-])"
+    r"(?<![\w./})~-])(?:" + "|".join(re.escape(path) for path in MAPPED) + r")(?![\w-])"
 )
 _SAFE_STATE_DIR = re.compile(r"[A-Za-z0-9._/+-]+")
 _MICRO_PER_MILLI = 1000
@@ -181,21 +181,27 @@ class OutputMap:
     """
 
     def __init__(self, root: Path) -> None:
-        self._needle = f"{root}/".encode()
+        self._root = str(root).encode()
+        # The character after it decides: not a longer name that begins alike.
+        self._pattern = re.compile(re.escape(self._root) + rb"(?=(/)|[^\w.-])")
         self._held = b""
 
     def feed(self, data: bytes) -> bytes:
         """Output so far decided."""
-        whole = (self._held + data).replace(self._needle, b"/")
-        keep = self._tail(whole)
-        self._held = whole[len(whole) - keep :]
-        return whole[: len(whole) - keep]
+        whole = self._held + data
+        held_bytes = self._tail_bytes(whole)
+        self._held = whole[len(whole) - held_bytes :]
+        shown = self._pattern.sub(lambda found: b"" if found[1] else b"/", whole)
+        return shown[: len(shown) - held_bytes]
 
     def flush(self) -> bytes:
         """What was held when the output ended."""
         held, self._held = self._held, b""
-        return held
+        return b"/" if held == self._root else held
 
-    def _tail(self, whole: bytes) -> int:
-        longest = min(len(self._needle) - 1, len(whole))
-        return next((n for n in range(longest, 0, -1) if whole.endswith(self._needle[:n])), 0)
+    def _tail_bytes(self, whole: bytes) -> int:
+        """How much of the end may begin another name of the directory."""
+        ends = [found.end() for found in self._pattern.finditer(whole)]
+        longest = min(len(self._root), len(whole) - max(ends, default=0))
+        sizes = (size for size in range(longest, 0, -1) if whole.endswith(self._root[:size]))
+        return next(sizes, 0)
