@@ -21,13 +21,14 @@ _DROPPED_ATTRIBUTES = {
 }  # fmt: skip
 _LONG_DECIMAL = re.compile(r"(\d+\.\d{2})\d+")
 _REFERENCE = re.compile(r"url\(#([^)]*)\)")
+_BREAKS = re.compile(r"[ \t\r\n]+")  # no-break spaces stay: they hold a number to its unit
 # Not allowed in XML 1.0, and nothing to see.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
 def clean(text: str) -> str:
     """``text`` without control characters and line ends, for a chart's labels."""
-    return " ".join(_CONTROL.sub("\ufffd", text).split())
+    return _BREAKS.sub(" ", _CONTROL.sub("\ufffd", text)).strip()
 
 
 def inline(document: str, *, key: str, label: str) -> Markup:
