@@ -13,7 +13,9 @@ _GETPROP = r"""
 # getprop [NAME [DEFAULT]]
 cd "$ROOT/sim/props" || exit 1
 if [ $# = 0 ]; then
-  for name in *; do [ -f "$name" ] && printf '[%s]: [%s]\n' "$name" "$(cat "$name")"; done
+  for name in *; do
+    IFS= read -r value <"$name" && printf '[%s]: [%s]\n' "$name" "$value"
+  done
 elif [ -f "$1" ]; then
   cat "$1"
 else
@@ -41,8 +43,11 @@ OVERRIDE=$ROOT/sim/battery
 service=${1-}
 [ $# = 0 ] || shift
 
+# first_line FILE: what a value file holds, without starting a program
+first_line() { IFS= read -r line <"$1" && printf '%s\n' "$line"; }
+
 # read_value FILE OVERRIDE_NAME
-read_value() { cat "$OVERRIDE/${2:-none}" 2>/dev/null || cat "$1"; }
+read_value() { if [ -f "$OVERRIDE/$2" ]; then first_line "$OVERRIDE/$2"; else first_line "$1"; fi; }
 
 status_code() {
   case $1 in
@@ -67,22 +72,25 @@ change_battery() {
 }
 
 show_battery() {
-  voltage_uv=$(cat "$BATTERY/voltage_now")
+  voltage_mv=$(( $(first_line "$BATTERY/voltage_now") / 1000 ))
+  [ -f "$OVERRIDE/voltage" ] && voltage_mv=$(first_line "$OVERRIDE/voltage")
+  ac=0
+  [ -f "$OVERRIDE/ac" ] && ac=$(first_line "$OVERRIDE/ac")
   echo "Current Battery Service state:"
   [ -n "$(ls "$OVERRIDE")" ] && echo "  (UPDATES STOPPED -- use 'reset' to restart)"
-  echo "  AC powered: $(as_bool "$(cat "$OVERRIDE/ac" 2>/dev/null)")"
+  echo "  AC powered: $(as_bool "$ac")"
   echo "  USB powered: $(as_bool "$(read_value "$USB/online" usb)")"
   echo "  Wireless powered: false"
   echo "  Dock powered: false"
   echo "  Max charging current: 0"
   echo "  Max charging voltage: 0"
-  echo "  Charge counter: $(cat "$BATTERY/charge_counter")"
+  echo "  Charge counter: $(first_line "$BATTERY/charge_counter")"
   echo "  status: $(status_code "$(read_value "$BATTERY/status" status)")"
   echo "  health: 2"
   echo "  present: true"
   echo "  level: $(read_value "$BATTERY/capacity" level)"
   echo "  scale: 100"
-  echo "  voltage: $(cat "$OVERRIDE/voltage" 2>/dev/null || echo $((voltage_uv / 1000)))"
+  echo "  voltage: $voltage_mv"
   echo "  temperature: $(read_value "$BATTERY/temp" temp)"
   echo "  technology: Li-ion"
 }
@@ -90,8 +98,8 @@ show_battery() {
 show_temperatures() {
   for zone in "$ROOT"/sys/class/thermal/thermal_zone*; do
     [ -e "$zone/temp" ] || continue
-    value=$(cat "$zone/temp")
-    name=$(cat "$zone/type")
+    IFS= read -r value <"$zone/temp"
+    IFS= read -r name <"$zone/type"
     case $name in
       cpu*) type=0 ;; gpu*) type=1 ;; battery) type=2 ;; skin) type=3 ;; *) type=-1 ;;
     esac
