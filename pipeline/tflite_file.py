@@ -115,7 +115,7 @@ class TfliteModel:
         except ValueError as exc:
             raise BadModelFile(self.path, f"has {tensor.dtype} input or output") from exc
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         """Elements of constants that compute: weights, biases, factors; not shapes and axes."""
         constants = {i for op in self.operators for i in op.inputs if i >= 0}
@@ -125,13 +125,13 @@ class TfliteModel:
             if t.constant is not None and (t.dtype in _FLOATS or t.quantized)
         )  # fmt: skip
 
-    @property
+    @cached_property
     def macs(self) -> int | None:
         """Multiply-accumulates of one inference; None when an operator is not counted."""
         counts = [self._macs(operator) for operator in self.operators]
         return None if None in counts else sum(cast(list[int], counts))
 
-    @property
+    @cached_property
     def weights(self) -> dict[str, Tensor]:
         """Constant weights of the layers that multiply, by layer."""
         found: dict[str, Tensor] = {}
@@ -142,12 +142,12 @@ class TfliteModel:
                     found[self._layer(operator, found)] = weight
         return found
 
-    @property
+    @cached_property
     def sparsity_by_layer(self) -> dict[str, float]:
         """Share of zeros among the weights of each layer that multiplies."""
         return {name: t.zeros / t.elements for name, t in self.weights.items()}
 
-    @property
+    @cached_property
     def sparsity(self) -> float:
         """Share of zeros among all weights of layers that multiply."""
         weights = self.weights.values()
@@ -159,7 +159,7 @@ class TfliteModel:
         """How often each operator occurs, by ``NAME v<version>``."""
         return dict(sorted(Counter(f"{op.name} v{op.version}" for op in self.operators).items()))
 
-    @property
+    @cached_property
     def number_format(self) -> NumberFormat:
         """The nearest of the formats this project makes."""
         multiplied = [op for op in self.operators if op.name in _WEIGHT_INPUT]
@@ -236,11 +236,17 @@ def _multiplications(
             return 0
 
 
+# What the generated reader and arithmetic raise for contents that do not follow the schema.
+_MISREADS: Final = (
+    struct.error, LookupError, ArithmeticError, ValueError, TypeError, AttributeError,
+)  # fmt: skip
+
+
 def read_model(path: Path) -> TfliteModel:
-    """Read a TFLite file.
+    """Read a TFLite file, and all that follows from it.
 
     Raises:
-        BadModelFile: it is not whole, or not as the schema says.
+        BadModelFile: it is not whole, not as the schema says, or its shapes fit no operator.
     """
     try:
         content = path.read_bytes()
@@ -248,9 +254,10 @@ def read_model(path: Path) -> TfliteModel:
         raise BadModelFile(str(path), exc.strerror or str(exc)) from exc
     check_model_bytes(content, str(path))
     try:
-        return _main_graph(content, str(path))
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError) as exc:
-        # What the generated reader raises for contents that do not follow the schema.
+        model = _main_graph(content, str(path))
+        _ = model.macs, model.parameters, model.sparsity, model.number_format
+        return model
+    except _MISREADS as exc:
         raise BadModelFile(str(path), f"is damaged ({type(exc).__name__}: {exc})") from exc
 
 
