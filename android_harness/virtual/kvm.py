@@ -46,11 +46,10 @@ def why_not() -> str:
 
 def _outcome(image: Image) -> str:
     kept = places.IMAGES / f"kvm-{_key(image)}.json"
-    if kept.exists():
-        return str(json.loads(kept.read_text())["why_not"])
-    outcome = _try(image)
-    kept.write_text(json.dumps({"why_not": outcome}))
-    return outcome
+    if not kept.exists():
+        kept.write_text(json.dumps({"why_not": _try(image)}))
+    outcome = str(json.loads(kept.read_text())["why_not"])
+    return outcome and f"{outcome} (delete {kept} to try again)"
 
 
 def _key(image: Image) -> str:

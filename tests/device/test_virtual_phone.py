@@ -79,7 +79,8 @@ def adb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adb]:
         "HOME": str(tmp_path_factory.mktemp("home")),
         "ANDROID_ADB_SERVER_PORT": str(qemu.free_port()),
     }
-    environment.pop("ADB_VENDOR_KEYS", None)
+    for name in ("ADB_VENDOR_KEYS", "ADB_SERVER_SOCKET", "ANDROID_USER_HOME", "ANDROID_SERIAL"):
+        environment.pop(name, None)
     client = Adb(environment)
     yield client
     client.run("kill-server")

@@ -152,6 +152,25 @@ def test_starter_that_is_killed_leaves_a_phone_that_is_found(home: Path) -> None
     assert state.processes(folder) == ()
 
 
+def test_image_of_a_phone_of_another_working_folder_is_in_use(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = claim("p")
+    state.spawn(["sleep", "1000"], folder)
+    monkeypatch.setattr(places, "PHONES", home.parent / "elsewhere")
+    assert "key" in state.image_keys_in_use()
+    state.end(folder)
+    assert "key" not in state.image_keys_in_use()
+
+
+def test_folder_reached_by_a_link_is_the_same(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = claim("p")
+    (home.parent / "link").symlink_to(home)
+    monkeypatch.setattr(places, "PHONES", home.parent / "link")
+    state.spawn(["sleep", "1000"], state.folder_of("p"))
+    assert len(state.processes(folder)) == 1
+
+
 def test_start_of_a_process_is_its_own() -> None:
     assert state.start_ticks(os.getpid()) > 0
     assert state.start_ticks(2**22 + 1) == 0  # beyond the largest process number
