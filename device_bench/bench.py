@@ -306,9 +306,22 @@ def variants_of(models: Sequence[Path], folder: Path) -> tuple[Variants, ...]:
     groups = [Variants(summary=f"artifacts of {f}", artifacts=load_artifacts(f)) for f in folders]
     if files:
         described = [describe(path, folder / "bare" / sha256_of(path)[:16]) for path in files]
-        same = [a.model_copy(update={"baseline": described[0].variant}) for a in described]
-        groups.append(Variants(summary="finished models", artifacts=tuple(same)))
+        groups.append(Variants(summary="finished models", artifacts=_side_by_side(described)))
     return tuple(groups)
+
+
+def _side_by_side(described: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """Bare models as variants of one recipe; the first is the baseline, names are unique."""
+    names: list[str] = []
+    for artifact in described:
+        taken = names.count(artifact.variant)
+        names.append(artifact.variant)
+        if taken:
+            names[-1] = f"{artifact.variant}-{taken + 1}"
+    return tuple(
+        artifact.model_copy(update={"recipe": "models", "variant": name, "baseline": names[0]})
+        for artifact, name in zip(described, names, strict=True)
+    )
 
 
 def _stage_teller(name: str, progress: Progress) -> Callable[[object], None]:

@@ -178,7 +178,7 @@ def report(
     if schema:
         import json
 
-        from device_bench.report.files import report_schema
+        from device_bench.report.html import report_schema
 
         typer.echo(json.dumps(report_schema(), indent=2))
         return
@@ -291,7 +291,7 @@ def _measure(
 def _finish(out: Path, bench: str) -> None:
     """Write the report, say the answers, and end with the exit code the results deserve."""
     from device_bench.report.build import build_report
-    from device_bench.report.files import write_report
+    from device_bench.report.html import write_report
     from device_bench.store import opened
 
     with opened(out / STORE_FILE) as store:

@@ -62,7 +62,7 @@ class Protocol(_Stored):
     warmup_s: float = Field(default=0.3, ge=0.0)
     min_runs: int = Field(default=50, ge=1)
     min_s: float = Field(default=1.0, ge=0.0)
-    max_runs: int = Field(default=5000, ge=1)
+    max_runs: int = Field(default=20_000, ge=1)
     order: str = "variants shuffled within each round, a fresh process for every block"
     threads: tuple[int, ...] = Field(default=(), description="empty: as each recipe asks")
     seed: int = 20_240_501

@@ -94,13 +94,13 @@ def _convolution() -> tuple[int, schema.Conv2DOptionsT]:
     return schema.BuiltinOptions.Conv2DOptions, options
 
 
-def float_convolution(path: Path, name: str | bytes = "image") -> Path:
+def float_convolution(path: Path, name: str | bytes = "image", side: int = 16) -> Path:
     random, sketch = np.random.default_rng(1), Sketch()
     weights = random.normal(size=(16, 3, 3, 3)).astype(np.float32)
-    image = sketch.tensor(name, (1, 16, 16, 3), FLOAT32)
+    image = sketch.tensor(name, (1, side, side, 3), FLOAT32)
     kernel = sketch.tensor("kernel", weights.shape, FLOAT32, data=weights)
     bias = sketch.tensor("bias", (16,), FLOAT32, data=np.arange(16, dtype=np.float32))
-    output = sketch.tensor("features", (1, 16, 16, 16), FLOAT32)
+    output = sketch.tensor("features", (1, side, side, 16), FLOAT32)
     sketch.operator(schema.BuiltinOperator.CONV_2D, [image, kernel, bias], [output], _convolution())
     return sketch.write(path, [image], [output])
 
