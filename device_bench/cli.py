@@ -254,7 +254,8 @@ def virtual_start(
         for offer in offers:
             _complain(f"  {offer.fidelity}: {offer.reason}")
         raise typer.Exit(Exit.NO_PHONE)
-    phone = virtual.start(Fidelity(ready.fidelity), name=name)
+    options = virtual.Options(keep=True)  # outlives this command
+    phone = virtual.start(Fidelity(ready.fidelity), ready.arch, name, options)
     typer.echo(f"{phone.host}:{phone.port}")
     typer.echo(f"  {phone.fidelity}, {phone.abi}; try: adb connect {phone.host}:{phone.port}")
 
