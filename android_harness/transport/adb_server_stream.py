@@ -22,10 +22,14 @@ class _Talk(AdbConnection):  # type: ignore[misc]
 
     def __init__(self, server: "Server", pace: Pace) -> None:
         self.pace = pace
+        self._address = (server.host, server.port)
         super().__init__(server.host, server.port)
 
     def _safe_connect(self) -> socket.socket:
-        found: socket.socket = self._create_socket()
+        try:
+            found = socket.create_connection(self._address, timeout=self.pace.wait_s())
+        except TimeoutError as error:
+            raise self.pace.stalled() from error
         found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return found
 

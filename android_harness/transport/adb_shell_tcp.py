@@ -19,9 +19,17 @@ DEFAULT_PORT = 5555
 class AdbShellTransport(StreamTransport):
     """adb-shell over a link; subclasses say which."""
 
-    def __init__(self, endpoint: str, description: str, *, authorize_wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        description: str,
+        *,
+        authorize_wait_s: float = 0.0,
+        ignored_features: frozenset[str] = frozenset(),
+    ) -> None:
         super().__init__(endpoint, description)
         self._authorize_wait_s = authorize_wait_s
+        self._ignored_features = ignored_features
         self._device: Device | None = None
 
     def _link(self) -> "Link":
@@ -32,7 +40,8 @@ class AdbShellTransport(StreamTransport):
 
         device = self._device = Device(self._link())
         device.shake_hands(load_signers, pace, self._authorize_wait_s, self._say_asked)
-        self.banner, self.features = parse_banner(device.phone_banner)
+        self.banner, features = parse_banner(device.phone_banner)
+        self.features = features - self._ignored_features
 
     def _open(self, service: str, pace: Pace) -> Stream:
         if self._device is None:
@@ -58,7 +67,13 @@ class AdbShellTcp(AdbShellTransport):
     """A phone at host:port."""
 
     def __init__(
-        self, host: str, port: int = DEFAULT_PORT, *, authorize_wait_s: float = 0.0, why: str = ""
+        self,
+        host: str,
+        port: int = DEFAULT_PORT,
+        *,
+        authorize_wait_s: float = 0.0,
+        why: str = "",
+        ignored_features: frozenset[str] = frozenset(),
     ) -> None:
         """Name the endpoint; nothing is opened yet.
 
@@ -67,6 +82,7 @@ class AdbShellTcp(AdbShellTransport):
             port: adbd's port.
             authorize_wait_s: how long to wait for the owner to accept our key; 0 fails at once.
             why: ends the description, e.g. "no adb server runs".
+            ignored_features: abilities of the phone not to make use of.
         """
         shown = f"[{host}]" if ":" in host else host
         reason = f" ({why})" if why else ""
@@ -74,6 +90,7 @@ class AdbShellTcp(AdbShellTransport):
             f"{shown}:{port}",
             f"adb-shell over TCP{reason}",
             authorize_wait_s=authorize_wait_s,
+            ignored_features=ignored_features,
         )
         self.address = (host, port)
 

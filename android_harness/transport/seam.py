@@ -28,7 +28,7 @@ class Completed:
 
     @property
     def text(self) -> str:
-        r"""Stdout as text with ``\\n`` line ends; bytes that are not UTF-8 become U+FFFD."""
+        r"""Stdout as text with ``\n`` line ends; bytes that are not UTF-8 become U+FFFD."""
         return _as_text(self.stdout)
 
     @property

@@ -179,7 +179,9 @@ class StreamTransport(Transport):
                 return output
         except BaseException as error:
             self._broke_off(talk)
-            if isinstance(error.__cause__, Stalled) and error.__cause__.overall:
+            # Not connected any more: it was the phone that did not answer, not the command.
+            late = isinstance(error.__cause__, Stalled) and error.__cause__.overall
+            if late and self._connected:
                 tail = bytes(talk.output.stdout[-_TAIL_BYTES:]).decode("utf-8", "replace")
                 raise CommandTimeout(self.endpoint, command, timeout_s, tail) from error
             raise
@@ -199,8 +201,9 @@ class StreamTransport(Transport):
             _log.info("%s: ending what was broken off: %s", self.endpoint, ending)
             try:
                 self._say(ending, _END_S)
-            except HarnessError as error:
+            except TransportError as error:
                 _log.warning("%s: a command may still run there: %s", self.endpoint, error)
+                self._drop()
 
     def _known_features(self) -> frozenset[str]:
         self.connect()
