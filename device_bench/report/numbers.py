@@ -11,7 +11,7 @@ from pipeline.artifact import Accuracy
 
 SPACE = "\u00a0"
 MINUS = "\u2212"
-DASH = "\u2013"
+TO = f"{SPACE}\u2013\u2060{SPACE}"  # a line may break after a dash unless a word joiner follows
 MISSING = "\u2014"
 _DIGITS = 3  # significant ones; the fourth is noise on a phone
 _PROC_KB = 1024  # /proc says kB and means KiB
@@ -115,7 +115,7 @@ def share(value: float, decimals: int = 1) -> str:
 def share_range(accuracy: Accuracy) -> str:
     """The 95 % interval of an accuracy: ``89.1 – 93.0 %``."""
     low, high = plain(accuracy.low * 100, 1), plain(accuracy.high * 100, 1)
-    return f"{low}{SPACE}{DASH}{SPACE}{high}{SPACE}%"
+    return f"{low}{TO}{high}{SPACE}%"
 
 
 def points(difference: float) -> str:
@@ -174,4 +174,4 @@ def _range(value: float, low: float, high: float) -> str:
     width = high - low
     wanted = decimals_of(width, 1) if width > 0 else decimals
     decimals = max(decimals, min(wanted, decimals + 2))
-    return f"{plain(low, decimals)}{SPACE}{DASH}{SPACE}{plain(high, decimals)}"
+    return f"{plain(low, decimals)}{TO}{plain(high, decimals)}"

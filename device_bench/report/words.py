@@ -1,5 +1,6 @@
 """What evidence and figures mean, in a sentence a reader can act on."""
 
+import re
 from collections.abc import Callable
 from itertools import chain
 from typing import Any, assert_never
@@ -44,6 +45,8 @@ def trust(phone: Phone) -> str:
         return f"Drawn from stored results, nothing was measured now. {_meaning(phone.fidelity)}"
     return _meaning(phone.fidelity)
 
+
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|(?:µs|ms|s|B|kB|MB|GB|points?)\b))")
 
 _KINDS = {
     Fidelity.PHONE: "Physical phone",
@@ -125,6 +128,11 @@ def instant(at_utc: str) -> str:
     """``2026-11-23T14:13:09Z`` as people write it; anything else as it stands."""
     day, separator, time = at_utc.partition("T")
     return f"{day} {time[:5]} UTC" if separator and at_utc.endswith(("Z", "+00:00")) else at_utc
+
+
+def tied(text: str) -> str:
+    """``text`` with its numbers held to their units at the end of a line."""
+    return _BEFORE_UNIT.sub(numbers.SPACE, text)
 
 
 def failures_of(phone: Phone) -> list[tuple[str, Failure]]:

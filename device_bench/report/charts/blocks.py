@@ -91,8 +91,13 @@ def _median_us(variant: Variant) -> float:
 def _headings(
     recipe: Recipe, variants: Sequence[Variant], heights_px: Sequence[float]
 ) -> tuple[list[Heading], float]:
-    notes = [f"median {numbers.duration(_median_us(v))}" for v in variants]
-    return stacked(recipe, variants, notes, heights_px)
+    return stacked(recipe, variants, [_note(v) for v in variants], heights_px)
+
+
+def _note(variant: Variant) -> str:
+    assert variant.latency is not None  # _measured let it through
+    spread = numbers.percent(variant.latency.block_spread_percent)
+    return f"median {numbers.duration(_median_us(variant))}, blocks within {spread}"
 
 
 def _boxes(heading: Heading, variant: Variant) -> list[Row]:

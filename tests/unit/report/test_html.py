@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,9 @@ def test_the_schema_names_every_part() -> None:
     schema = json.loads(json.dumps(report_schema()))
     assert schema["properties"]["schema_version"]["maximum"] == 1
     assert {"Phone", "Recipe", "Variant", "Latency", "Parity"} <= set(schema["$defs"])
+
+
+def test_importing_the_front_door_does_not_load_the_chart_library() -> None:
+    code = "import sys, device_bench.report.html; print('altair' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "False"

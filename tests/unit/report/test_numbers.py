@@ -10,7 +10,12 @@ from pipeline.artifact import Accuracy
 
 
 def plain_text(text: str) -> str:
-    return text.replace(numbers.SPACE, " ").replace(numbers.MINUS, "-").replace("\u202f", " ")
+    return (
+        text.replace(numbers.SPACE, " ")
+        .replace(numbers.MINUS, "-")
+        .replace("\u202f", " ")
+        .replace("\u2060", "")
+    )
 
 
 @pytest.mark.parametrize(

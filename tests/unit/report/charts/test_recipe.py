@@ -95,3 +95,19 @@ def test_a_pixel_and_its_value_belong_together(log: bool, upwards: bool) -> None
     axis = Axis(low=2, high=50, pixels=300, log=log, upwards=upwards)
     assert axis.value(axis.place(7.0)) == pytest.approx(7.0)
     assert axis.place(2) == (300 if upwards else 0)
+
+
+def test_empty_traces_and_readings_of_nothing_can_be_drawn() -> None:
+    recipe = samples.recipe(samples.CNN[:2], chosen=None)
+    variants = tuple(
+        v.model_copy(update={
+            "blocks": tuple(b.model_copy(update={"trace_us": ()}) for b in v.blocks),
+            "memory": v.memory and v.memory.model_copy(update={
+                "before_load_rss_kb": 0.0, "after_init_rss_kb": 0.0, "peak_kb": 0.0}),
+        })
+        for v in recipe.variants
+    )  # fmt: skip
+    recipe = recipe.model_copy(update={"variants": variants})
+    phone = samples.physical().model_copy(update={"recipes": (recipe,)})
+    assert len(titles(phone)) == 4
+    assert trace(recipe, "t") is not None
