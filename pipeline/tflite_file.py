@@ -5,6 +5,7 @@ ai-edge-litert generates from it.
 """
 
 import math
+import re
 import struct
 from collections import Counter
 from collections.abc import Iterator
@@ -44,6 +45,10 @@ _UNCOUNTED: Final = frozenset({
     "CONV_3D_TRANSPOSE", "CUSTOM", "IF", "LSTM", "RNN", "SVDF", "UNIDIRECTIONAL_SEQUENCE_LSTM",
     "UNIDIRECTIONAL_SEQUENCE_RNN", "WHILE",
 })  # fmt: skip
+# Keras writes model/layer/Operation, and the converter joins what it fused by semicolons.
+_KERAS_LAYER: Final = re.compile(
+    r"(?:.*/)?(?P<layer>[^/]+)/(?:Tensordot/)?(?:Conv2D|depthwise|MatMul|conv2d_transpose)\w*$"
+)
 # Operators behind which a constant is still the same constant, stored another way.
 _DISGUISES: Final = frozenset({"DEQUANTIZE", "DENSIFY"})
 
@@ -189,15 +194,11 @@ class TfliteModel:
         return self.tensors[index]
 
     def _layer(self, operator: Operator, taken: dict[str, Tensor]) -> str:
-        """The Keras layer of an operator, or its output's name when that cannot be told.
-
-        The converter joins the names of what it fused, ``bn/Batch;conv/Conv2D``; the operator
-        that multiplies comes last. Keras writes model/layer/Operation.
-        """
+        """The Keras layer of an operator, or its output's name when that cannot be told."""
         output = self.tensors[operator.outputs[0]].name
         weight = self.tensors[operator.inputs[_WEIGHT_INPUT[operator.name]]].name
-        full = next((n for n in (output, weight) if "/" in n), output).split(";")[-1]
-        name = full.split("/")[-2] if "/" in full else full
+        found = (_KERAS_LAYER.match(part) for n in (output, weight) for part in n.split(";"))
+        name = next((match["layer"] for match in found if match), output)
         return name if name not in taken else f"{name}#{len(taken)}"
 
     def _macs(self, operator: Operator) -> int | None:

@@ -86,7 +86,11 @@ def make_variant(
         answers(engine, model, folder, test, source.accuracy_reason is not None)
         for engine in _OUTPUTS_FILES
     )
-    warnings = (*source.warnings, *_compared(source, inputs, model, folder))
+    warnings = (
+        *source.warnings,
+        *_remarks(model, source.number_format),
+        *_compared(source, inputs, model, folder),
+    )
     return {
         **facts_of(model, content),
         "format": source.number_format,
@@ -176,6 +180,13 @@ def answers(
         engine=engine.title, outputs_file=name, sha256=sha256_of_file(folder / name),
         accuracy=accuracy,
     )  # fmt: skip
+
+
+def _remarks(model: TfliteModel, number_format: NumberFormat) -> tuple[str, ...]:
+    """The converter leaves what it cannot or need not quantize as it is, and says nothing."""
+    if model.number_format is number_format:
+        return ()
+    return (f"asked for {number_format}, but the file computes as {model.number_format} would",)
 
 
 def difference(outputs: NDArray[Any], expected: NDArray[Any]) -> float:

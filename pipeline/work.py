@@ -43,6 +43,8 @@ class KerasWorker:
 
     def build(self, call: Call, folder: Path) -> dict[str, Any]:
         """Write the recipe's untrained model; facts say what must be known about it."""
+        # Keras numbers unnamed layers through the whole process; a second recipe starts anew.
+        keras.backend.clear_session()
         keras.utils.set_random_seed(self._recipe.seed)
         built = self._module.build_model()
         _check_model(built, self._recipe.name)

@@ -86,7 +86,7 @@ def dense_model() -> Any:
     model.operatorCodes = [code]
     graph = schema.SubGraphT()
     graph.tensors = [
-        tensor("in", [1, 3]), tensor("net/head/w", [2, 3], 1), tensor("out", [1, 2]),
+        tensor("in", [1, 3]), tensor("net/head/MatMul", [2, 3], 1), tensor("out", [1, 2]),
     ]  # fmt: skip
     graph.inputs, graph.outputs = [0], [2]
     operator = schema.OperatorT()

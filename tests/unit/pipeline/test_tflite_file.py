@@ -79,6 +79,32 @@ def test_a_dense_layer(dense_model: Any, read: Read) -> None:
 
 
 @pytest.mark.parametrize(
+    ("output", "layer"),
+    [
+        ("net/head/BiasAdd;net/head/MatMul", "head"),
+        ("net/r/Relu6;net/b/FusedBatchNormV3;net/stem/Conv2D1", "stem"),
+        ("net/p/BiasAdd;net/p/Conv2D;net/p/BiasAdd/ReadVariableOp", "p"),
+        ("net/inner/d/depthwise", "d"),
+        ("net/depthwise/BiasAdd;net/depthwise/depthwise", "depthwise"),
+        ("net/wide/BiasAdd;net/wide/Tensordot/MatMul", "wide"),
+        ("StatefulPartitionedCall:0", "weights"),
+        ("y", "weights"),
+    ],
+)
+def test_layers_are_called_as_in_keras(
+    dense_model: Any, read: Read, output: str, layer: str
+) -> None:
+    dense_model.subgraphs[0].tensors[1].name = "net/weights/MatMul"
+    dense_model.subgraphs[0].tensors[2].name = output
+    assert list(read(dense_model).sparsity_by_layer) == [layer]
+
+
+def test_a_layer_nobody_named_is_called_as_its_output(dense_model: Any, read: Read) -> None:
+    dense_model.subgraphs[0].tensors[1].name = "tfl.pseudo_qconst"
+    assert list(read(dense_model).sparsity_by_layer) == ["out"]
+
+
+@pytest.mark.parametrize(
     ("operator", "taken", "weights", "given_", "macs"),
     [
         # 5x5 pixels, 4 channels out, 3x3 kernel over 2 channels
