@@ -6,6 +6,7 @@ from typing import final
 
 CHARACTER_PX = 6.3  # a little more than the mean of common sans-serif faces at 11 px
 LINE_PX = 13.0
+_MOST_COVERED_PX2 = 40.0  # three characters' worth: the text can still be read
 _STEPS_PX = (0.0, 8.0, 18.0, 30.0, 44.0, 60.0)
 
 
@@ -42,18 +43,39 @@ class Box:
         return (self.top + self.bottom) / 2
 
 
-def place_labels(points: Sequence[Point], *, width_px: float, height_px: float) -> list[Box]:
-    """One box a point, in their order; earlier points get the better places."""
+def place_labels(
+    points: Sequence[Point], *, width_px: float, height_px: float, always: int = 2
+) -> list[Box | None]:
+    """One box a point, in their order; earlier points get the better places.
+
+    Args:
+        points: in the order of importance.
+        width_px: of the plot; labels stay inside where they can.
+        height_px: of the plot.
+        always: so many of the first points are labelled whatever is in the way; a later one
+            that finds no free place gets None.
+    """
     discs = [_disc(point) for point in points]
     frame = Box(left=0, top=0, right=width_px, bottom=height_px)
     taken: list[Box] = []
-    for point in points:
-        costs = [
-            (_outside(box, frame) * 4 + sum(map(box.overlap, (*discs, *taken))) + far, order, box)
+    boxes: list[Box | None] = []
+    for number, point in enumerate(points):
+        ways = [
+            (_in_the_way(box, frame, discs, taken), far, order, box)
             for order, (box, far) in enumerate(_candidates(point))
         ]
-        taken.append(min(costs)[2])
-    return taken
+        covered, _, _, best = min(ways, key=lambda way: (way[0] + way[1], way[2]))
+        if number >= always and covered > _MOST_COVERED_PX2:
+            boxes.append(None)
+            continue
+        taken.append(best)
+        boxes.append(best)
+    return boxes
+
+
+def _in_the_way(box: Box, frame: Box, discs: Sequence[Box], taken: Sequence[Box]) -> float:
+    """Area that a label here would hide or lose; the frame counts most."""
+    return 4 * _outside(box, frame) + sum(map(box.overlap, discs)) + sum(map(box.overlap, taken))
 
 
 def _disc(point: Point) -> Box:

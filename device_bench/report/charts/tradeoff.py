@@ -151,7 +151,9 @@ def _chart(spots: Sequence[_Spot], x: _Quantity, y: _Quantity, key: str) -> Char
          _discs(spots, position, x, y), *_names(spots, boxes, across, up, position)],
         size_px=_PLOT_PX, key=key, label=f"{title}; the values are in the table of variants.",
     )  # fmt: skip
-    return Chart(key=key, title=title, caption=_caption(spots, area=area), svg=svg)
+    return Chart(
+        key=key, title=title, caption=_caption(spots, unnamed=boxes.count(None), area=area), svg=svg
+    )
 
 
 def _axis(
@@ -183,11 +185,13 @@ def _whiskers(spots: Sequence[_Spot], position: Row) -> list[Layer]:
 
 
 def _leaders(
-    spots: Sequence[_Spot], boxes: Sequence[Box], across: Axis, up: Axis, position: Row
+    spots: Sequence[_Spot], boxes: Sequence[Box | None], across: Axis, up: Axis, position: Row
 ) -> list[Layer]:
     """Lines to the labels that found no place beside their disc."""
     rows = []
     for spot, box in zip(spots, boxes, strict=True):
+        if box is None:
+            continue
         point = _point(spot, across, up)
         end_x = min(max(point.x_px, box.left), box.right)
         end_y = min(max(point.y_px, box.top + 2), box.bottom - 2)
@@ -218,7 +222,7 @@ def _discs(spots: Sequence[_Spot], position: Row, x: _Quantity, y: _Quantity) ->
 
 
 def _names(
-    spots: Sequence[_Spot], boxes: Sequence[Box], across: Axis, up: Axis, position: Row
+    spots: Sequence[_Spot], boxes: Sequence[Box | None], across: Axis, up: Axis, position: Row
 ) -> list[Layer]:
     rows = [
         {
@@ -226,6 +230,7 @@ def _names(
             "fill": ACCENT if spot.role == "chosen" else INK, "role": spot.role,
         }
         for spot, box in zip(spots, boxes, strict=True)
+        if box is not None
     ]  # fmt: skip
     plain = [row for row in rows if row["role"] != "chosen"]
     chosen = [row for row in rows if row["role"] == "chosen"]
@@ -234,7 +239,7 @@ def _names(
     return [layer(plain, text, **words), layer(chosen, {**text, "fontWeight": 600}, **words)]
 
 
-def _caption(spots: Sequence[_Spot], *, area: bool) -> str:
+def _caption(spots: Sequence[_Spot], *, unnamed: int, area: bool) -> str:
     parts = ["Lines are 95 % intervals."]
     if area:
         parts.insert(0, "The area is the file size.")
@@ -243,4 +248,6 @@ def _caption(spots: Sequence[_Spot], *, area: bool) -> str:
         parts.append("✓ is the chosen variant.")
     if "baseline" in roles:
         parts.append("The open disc is the baseline.")
+    if unnamed:
+        parts.append(f"{unnamed} names found no room; hover a disc to read its name.")
     return " ".join(parts)
