@@ -14,7 +14,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event, Lock
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from android_harness.errors import HarnessError, NoPhone, WrongAbi
 from android_harness.evidence import Fidelity
@@ -33,6 +33,9 @@ from pipeline.artifact import (
     load_artifacts,
     sha256_of,
 )
+
+if TYPE_CHECKING:
+    from pipeline.runner import StageEvent
 
 
 @final
@@ -324,8 +327,21 @@ def _side_by_side(described: Sequence[Artifact]) -> tuple[Artifact, ...]:
     )
 
 
-def _stage_teller(name: str, progress: Progress) -> Callable[[object], None]:
-    def tell(event: object) -> None:
-        progress.step(name, str(event), 0, 1)
+def _stage_teller(name: str, progress: Progress) -> "Callable[[StageEvent], None]":
+    def tell(event: "StageEvent") -> None:
+        done = event.index + (event.state in ("finished", "cached"))
+        progress.step(f"build {name}", _stage_words(event), done, event.count)
 
     return tell
+
+
+def _stage_words(event: "StageEvent") -> str:
+    match event.state:
+        case "progress":
+            return f"{event.label}, epoch {event.step} of {event.steps}: {event.message}"
+        case "finished":
+            return f"{event.label} took {event.seconds:.0f} s"
+        case "cached":
+            return f"{event.label} is there already"
+        case "started":
+            return event.label

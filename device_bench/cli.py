@@ -70,6 +70,12 @@ def main() -> None:
     app()
 
 
+def _shown(path: Path) -> Path:
+    """A path as people type it: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _told(command: Callable[P, R]) -> Callable[P, R]:
     """Turn every foreseen error into one clear message and its exit code."""
 
@@ -134,7 +140,7 @@ def build(
         accuracy = "-" if artifact.accuracy is None else f"{100 * artifact.accuracy.value:.1f} %"
         typer.echo(
             f"{artifact.recipe:<16} {artifact.variant:<18} {artifact.bytes / 1000:>9.1f} kB  "
-            f"{artifact.bytes_zstd / 1000:>9.1f} kB zstd  {accuracy:>7}  {artifact.model_path}"
+            f"{artifact.bytes_zstd / 1000:>9.1f} kB zstd  {accuracy:>7}  {_shown(artifact.model_path)}"
         )
 
 
