@@ -42,7 +42,7 @@ def ask_all(
     # Spelled in two parts, so that a command that prints its own script cannot forge a mark.
     token = secrets.token_hex(8)
     script = "\n".join(
-        f"( {command}\n) 2>&1; echo; echo '{token[:8]}''{token[8:]}' {name} $?"
+        f"( {command}\n) 2>&1; c=$?; echo; echo '{token[:8]}''{token[8:]}' {name} $c"
         for name, command in commands.items()
     )
     text = transport.shell(script, timeout_s=timeout_s).text

@@ -31,28 +31,28 @@ class Doing(NamedTuple):
     timeout_s: float = 0.0
 
 
-# Every class of adb_shell.exceptions, adbutils.errors, and what libusb1 raises, by what it means.
-# A test holds this table complete.
+# Every exception of adb-shell, adbutils and libusb1 by what it means, named by package and class:
+# the modules inside the packages move. A test holds this table complete.
 _MEANING = {
-    "adb_shell.exceptions.AdbCommandFailureException": "lost",
-    "adb_shell.exceptions.AdbConnectionError": "lost",
-    "adb_shell.exceptions.AdbTimeoutError": "timeout",
-    "adb_shell.exceptions.DeviceAuthError": "unauthorized",
-    "adb_shell.exceptions.DevicePathInvalidError": "lost",
-    "adb_shell.exceptions.InvalidChecksumError": "lost",
-    "adb_shell.exceptions.InvalidCommandError": "lost",
-    "adb_shell.exceptions.InvalidResponseError": "lost",
-    "adb_shell.exceptions.InvalidTransportError": "lost",
-    "adb_shell.exceptions.PushFailedError": "lost",
-    "adb_shell.exceptions.TcpTimeoutException": "timeout",
-    "adb_shell.exceptions.UsbDeviceNotFoundError": "lost",
-    "adb_shell.exceptions.UsbReadFailedError": "lost",
-    "adb_shell.exceptions.UsbWriteFailedError": "lost",
-    "adbutils.errors.AdbConnectionError": "server",
-    "adbutils.errors.AdbError": "server",
-    "adbutils.errors.AdbInstallError": "server",
-    "adbutils.errors.AdbSyncError": "server",
-    "adbutils.errors.AdbTimeout": "timeout",
+    "adb_shell.AdbCommandFailureException": "lost",
+    "adb_shell.AdbConnectionError": "lost",
+    "adb_shell.AdbTimeoutError": "timeout",
+    "adb_shell.DeviceAuthError": "unauthorized",
+    "adb_shell.DevicePathInvalidError": "lost",
+    "adb_shell.InvalidChecksumError": "lost",
+    "adb_shell.InvalidCommandError": "lost",
+    "adb_shell.InvalidResponseError": "lost",
+    "adb_shell.InvalidTransportError": "lost",
+    "adb_shell.PushFailedError": "lost",
+    "adb_shell.TcpTimeoutException": "timeout",
+    "adb_shell.UsbDeviceNotFoundError": "lost",
+    "adb_shell.UsbReadFailedError": "lost",
+    "adb_shell.UsbWriteFailedError": "lost",
+    "adbutils.AdbConnectionError": "server",
+    "adbutils.AdbError": "server",
+    "adbutils.AdbInstallError": "server",
+    "adbutils.AdbSyncError": "server",
+    "adbutils.AdbTimeout": "timeout",
     "usb1.USBError": "lost",
     "usb1.USBErrorAccess": "no permissions",
     "usb1.USBErrorBusy": "busy",
@@ -65,7 +65,8 @@ _REFUSING = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EA
 def meaning(error: BaseException) -> str | None:
     """What an exception of another library means, or None when it is not known."""
     for kind in type(error).__mro__:
-        found = _MEANING.get(f"{kind.__module__}.{kind.__qualname__}")
+        package = kind.__module__.partition(".")[0]
+        found = _MEANING.get(f"{package}.{kind.__qualname__}")
         if found is not None:
             return found
     return None

@@ -11,6 +11,7 @@ import base64
 import getpass
 import logging
 import os
+import secrets
 import socket
 import struct
 from pathlib import Path
@@ -93,25 +94,28 @@ def _create(path: Path) -> None:
         serialization.NoEncryption(),
     )
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    _write_once(path, pem, _PRIVATE_MODE)
+    if not _written(path, pem, _PRIVATE_MODE):
+        _log.debug("somebody else made %s first", path)
+        return
     public = path.with_name(path.name + ".pub")
-    public.unlink(missing_ok=True)  # of another private key, or there would be one
-    _write_once(public, _public_text(key.public_key()), 0o644)
+    public.unlink(missing_ok=True)  # of a private key that is gone
+    _written(public, _public_text(key.public_key()), 0o644)
     _log.info("made a new adb key in %s", path.parent)
 
 
-def _write_once(path: Path, data: bytes, mode: int) -> None:
-    """Complete or not at all, never readable by others on the way, never over another's file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+def _written(path: Path, data: bytes, mode: int) -> bool:
+    """Write whole or not at all, never open to others on the way, never over another's file."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         path.hardlink_to(part)
     except FileExistsError:
-        _log.debug("another process made %s first", path)
+        return False
     finally:
         part.unlink()
+    return True
 
 
 def _public_text(key: "RSAPublicKey") -> bytes:

@@ -63,9 +63,11 @@ def test_the_state_is_what_the_phone_tells() -> None:
     battery = SimulatedBattery(
         level_percent=42, temperature_c=-3.5, voltage_mv=3701, current_ua=-123_456
     )
-    with SimulatedPhone(SimulatedConfig(battery=battery)) as simulated:
-        with phones.connect(endpoint_of(simulated)) as transport:
-            state = Phone(transport).read_state()
+    with (
+        SimulatedPhone(SimulatedConfig(battery=battery)) as simulated,
+        phones.connect(endpoint_of(simulated)) as transport,
+    ):
+        state = Phone(transport).read_state()
     assert state.battery is not None
     assert state.battery.level_percent == 42.0
     assert state.battery.temperature_c == -3.5

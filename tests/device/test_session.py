@@ -140,9 +140,7 @@ def test_the_second_session_pushes_nothing(phone: Phone, bundle: Bundle, model: 
         assert put(session, model).skipped
 
 
-def test_a_file_that_was_damaged_on_the_phone_is_pushed_again(
-    phone: Phone, tmp_path: Path
-) -> None:
+def test_a_file_that_was_damaged_on_the_phone_is_pushed_again(phone: Phone, tmp_path: Path) -> None:
     path = some_file(tmp_path, 100_000)
     with Session(phone, "one") as session:
         remote = put(session, path)
@@ -162,9 +160,7 @@ def test_progress_spans_all_files(phone: Phone, bundle: Bundle) -> None:
     assert seen[-1] == (bundle.bytes, bundle.bytes)
 
 
-def test_an_unknown_model_is_the_models_fault(
-    phone: Phone, bundle: Bundle, tmp_path: Path
-) -> None:
+def test_an_unknown_model_is_the_models_fault(phone: Phone, bundle: Bundle, tmp_path: Path) -> None:
     path = tiny_models.unknown_operator(tmp_path / "unknown.tflite")
     with Session(phone, "one") as session:
         session.install(bundle)
@@ -172,9 +168,7 @@ def test_an_unknown_model_is_the_models_fault(
             session.run(put(session, path), SHORT, timeout_s=60)
 
 
-def test_a_missing_input_is_not_the_models_fault(
-    phone: Phone, bundle: Bundle, model: Path
-) -> None:
+def test_a_missing_input_is_not_the_models_fault(phone: Phone, bundle: Bundle, model: Path) -> None:
     with Session(phone, "one") as session:
         session.install(bundle)
         options = replace(SHORT, input_path=session.remote("missing"))
@@ -190,9 +184,7 @@ def test_a_runner_that_cannot_start_is_told(phone: Phone, bundle: Bundle, model:
     assert caught.value.exit_code in (126, 127)
 
 
-def test_an_endless_run_is_ended_at_its_deadline(
-    phone: Phone, bundle: Bundle, model: Path
-) -> None:
+def test_an_endless_run_is_ended_at_its_deadline(phone: Phone, bundle: Bundle, model: Path) -> None:
     with Session(phone, "one") as session:
         session.install(bundle)
         remote = put(session, model)
@@ -205,27 +197,39 @@ def test_an_endless_run_is_ended_at_its_deadline(
 def test_ctrl_c_leaves_nothing_behind(phone: Phone, bundle: Bundle, model: Path) -> None:
     main = threading.main_thread().ident
     assert main is not None
-    with pytest.raises(KeyboardInterrupt), Session(phone, "one") as session:
-        session.install(bundle)
-        remote = put(session, model)
-        timer = threading.Timer(1.5, signal.pthread_kill, (main, signal.SIGINT))
-        timer.start()
-        session.run(remote, ENDLESS, timeout_s=60)
+    timer = threading.Timer(1.5, signal.pthread_kill, (main, signal.SIGINT))
+
+    def work() -> None:
+        with Session(phone, "one") as session:
+            session.install(bundle)
+            remote = put(session, model)
+            timer.start()
+            session.run(remote, ENDLESS, timeout_s=60)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     timer.join()
     assert not running(phone, "--min-s=600")
     assert run_folders(phone) == []
 
 
 def test_an_error_in_the_middle_leaves_nothing_behind(phone: Phone) -> None:
-    with pytest.raises(ZeroDivisionError), Session(phone, "one"):
-        assert len(run_folders(phone)) == 1
-        raise ZeroDivisionError
+    def work() -> None:
+        with Session(phone, "one"):
+            assert len(run_folders(phone)) == 1
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert run_folders(phone) == []
 
 
 def test_old_leftovers_are_swept_and_others_are_not(phone: Phone) -> None:
     old, young, foreign = (f"{REMOTE_ROOT}/{n}" for n in ("run-old", "run-young", "notes"))
-    phone.run(f"mkdir -p {old}/x {young} {foreign}; touch -d 2020-01-01T00:00:00 {old} {foreign}", timeout_s=S)
+    phone.run(
+        f"mkdir -p {old}/x {young} {foreign}; touch -d 2020-01-01T00:00:00 {old} {foreign}",
+        timeout_s=S,
+    )
     with Session(phone, "one"):
         listed = phone.run(f"ls {REMOTE_ROOT}", timeout_s=S).split()
     assert "run-old" not in listed
@@ -346,11 +350,12 @@ def test_a_cut_document_is_never_a_number(
 def test_a_phone_lost_in_a_run_is_cleaned_when_it_is_back(
     simulated_phone: SimulatedPhone, simulated: Phone, bundle: Bundle, model: Path
 ) -> None:
-    with pytest.raises(PhoneLost), Session(simulated, "one") as session:
+    simulated_phone.add_fault(RebootDuring(matching="--model", after_s=0.3, down_s=0.5, times=1))
+    with Session(simulated, "one") as session:
         session.install(bundle)
         remote = put(session, model)
-        simulated_phone.add_fault(RebootDuring(matching="--model", after_s=0.3, down_s=0.5, times=1))
-        session.run(remote, ENDLESS, timeout_s=60)
+        with pytest.raises(PhoneLost):
+            session.run(remote, ENDLESS, timeout_s=60)
     assert run_folders(simulated) == []
 
 
@@ -362,10 +367,11 @@ def test_a_phone_lost_for_good_is_not_waited_for(
 ) -> None:
     path = some_file(tmp_path, 1_000_000)
     started = time.monotonic()
-    with pytest.raises(PhoneLost), Session(simulated, "one") as session:
+    with Session(simulated, "one") as session:
         simulated_phone.add_fault(DropConnection(during=During.PUSH, after_bytes=1000))
         simulated_phone.add_fault(DropConnection(during=During.CONNECT))
-        put(session, path)
+        with pytest.raises(PhoneLost):
+            put(session, path)
     assert time.monotonic() - started < 10.0
     assert "until a later session sweeps it" in caplog.text
 

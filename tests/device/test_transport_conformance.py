@@ -80,7 +80,9 @@ def test_a_command_that_reads_gets_an_end_of_file(transport: StreamTransport) ->
 
 
 def test_large_output_arrives_whole(transport: StreamTransport) -> None:
-    done = transport.shell("i=0; while [ $i -lt 4000 ]; do echo $i-abcdefgh; i=$((i+1)); done", timeout_s=60)
+    done = transport.shell(
+        "i=0; while [ $i -lt 4000 ]; do echo $i-abcdefgh; i=$((i+1)); done", timeout_s=60
+    )
     assert done.text.splitlines() == [f"{i}-abcdefgh" for i in range(4000)]
 
 

@@ -252,9 +252,7 @@ def test_a_read_only_place_is_refused_in_the_phones_words(
         transport.push(five_mb, "/system/x", timeout_s=60)
 
 
-def test_a_service_the_phone_does_not_have(
-    container_phone: VirtualPhone, at_once: None
-) -> None:
+def test_a_service_the_phone_does_not_have(container_phone: VirtualPhone, at_once: None) -> None:
     from android_harness.transport.deadline import Pace
     from android_harness.transport.stream import ServiceRefused
 
