@@ -47,7 +47,8 @@ _UNCOUNTED: Final = frozenset({
 })  # fmt: skip
 # Keras writes model/layer/Operation, and the converter joins what it fused by semicolons.
 _KERAS_LAYER: Final = re.compile(
-    r"(?:.*/)?(?P<layer>[^/]+)/(?:Tensordot/)?(?:Conv2D|depthwise|MatMul|conv2d_transpose)\w*$"
+    r"(?:.*/)?(?P<layer>(?!Tensordot/)[^/]+)/(?:Tensordot/)?"
+    r"(?:Conv2D|depthwise|MatMul|conv2d_transpose)\w*$"
 )
 # Operators behind which a constant is still the same constant, stored another way.
 _DISGUISES: Final = frozenset({"DEQUANTIZE", "DENSIFY"})

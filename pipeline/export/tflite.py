@@ -38,9 +38,21 @@ def convert(model: Any, number_format: NumberFormat, calibration: NDArray[Any]) 
         raise ConversionError(model.name, reason[:2000]) from exc
 
 
+class _Weights(tf.Module):  # type: ignore[misc]  # TensorFlow is untyped
+    """What the converter must save of a model: its variables.
+
+    Given the model itself, it would trace every layer alone, too, which takes most of the time.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.held = model.variables
+
+
 def _configured(model: Any, number_format: NumberFormat, calibration: NDArray[Any]) -> Any:
     with quiet_stderr():
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([_traced(model)], model)
+        weights = _Weights(model)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([_traced(model)], weights)
     match number_format:
         case NumberFormat.FLOAT32:
             pass
