@@ -110,7 +110,10 @@ def measure(
     finally:
         started.__exit__(None, None, None)
     timings = (*bench.timings, *watch.timings)
-    bench = bench.model_copy(update={"status": "complete", "timings": timings})
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    bench = bench.model_copy(
+        update={"status": "complete", "timings": timings, "finished_at_utc": now}
+    )
     store.save(bench)
     return bench
 

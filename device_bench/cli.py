@@ -138,10 +138,9 @@ def build(
         groups = build_recipes(recipes, _variants_folder(), progress, watch)
     for artifact in (a for group in groups for a in group.artifacts):
         accuracy = "-" if artifact.accuracy is None else f"{100 * artifact.accuracy.value:.1f} %"
-        typer.echo(
-            f"{artifact.recipe:<16} {artifact.variant:<18} {artifact.bytes / 1000:>9.1f} kB  "
-            f"{artifact.bytes_zstd / 1000:>9.1f} kB zstd  {accuracy:>7}  {_shown(artifact.model_path)}"
-        )
+        sizes = f"{artifact.bytes / 1000:>9.1f} kB {artifact.bytes_zstd / 1000:>9.1f} kB zstd"
+        name = f"{artifact.recipe:<16} {artifact.variant:<18}"
+        typer.echo(f"{name} {sizes} {accuracy:>7}  {_shown(artifact.model_path)}")
 
 
 @app.command()
@@ -241,6 +240,26 @@ def devices() -> None:
     from device_bench.listing import describe_phones
 
     typer.echo(describe_phones(list_phones()))
+
+
+@app.command()
+@_told
+def clean(
+    phone: Annotated[list[str], typer.Option("--phone", help="serial or host:port")],
+) -> None:
+    """Remove everything of ours from a phone: cached models, the runner, what dead runs left.
+
+    Example: deploy-bench clean --phone 37251FDJG0
+    """
+    from android_harness.phone import Phone
+    from android_harness.phones import connect
+    from android_harness.places import REMOTE_ROOT
+    from android_harness.session import quoted
+
+    for selector in phone:
+        with connect(selector) as transport:
+            Phone(transport).run(f"rm -rf {quoted(REMOTE_ROOT)}", timeout_s=60.0)
+        typer.echo(f"{selector}: {REMOTE_ROOT} is gone")
 
 
 @virtual_app.command("start")

@@ -35,12 +35,13 @@ class Lines:
 
     def __init__(self, *, silent: bool = False) -> None:
         self._silent = silent
-        self._started_s = time.monotonic()
+        self._started_s: dict[str, float] = {}
         self._last = ""
 
     def step(self, name: str, text: str, done: int, total: int) -> None:
         """One line, unless it repeats the last one."""
-        left = _left(time.monotonic() - self._started_s, done, total)
+        now_s = time.monotonic()
+        left = _left(now_s - self._started_s.setdefault(name, now_s), done, total)
         said = f"{name} [{done}/{total}] {text}"
         if said != self._last:
             self._last = said

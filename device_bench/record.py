@@ -16,7 +16,7 @@ from pipeline.artifact import Accuracy, Artifact
 
 
 class _Stored(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class State(_Stored):
@@ -111,6 +111,7 @@ class Bench(_Stored):
     id: str
     key: str = Field(description="sha256 of what is measured on which phones; equal keys resume")
     created_at_utc: str
+    finished_at_utc: str | None = None
     status: Literal["open", "complete"] = "open"
     tool_version: str
     protocol: Protocol

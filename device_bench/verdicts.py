@@ -76,9 +76,11 @@ def _accurate_enough(variant: Variant, base: Variant) -> bool:
 
 
 def _fastest(variants: Sequence[Variant]) -> Variant:
-    """The fastest; of those within 5 % of it, the smallest file."""
-    quickest = min(_p50(v) for v in variants)
-    ties = [v for v in variants if _p50(v) <= quickest * (1.0 + SAME_WITHIN)]
+    """The fastest; of those that cannot be told apart from it, the smallest file."""
+    quickest = min(variants, key=_p50)
+    assert quickest.latency is not None  # only timed variants come here
+    reach = max(_p50(quickest) * (1.0 + SAME_WITHIN), quickest.latency.p50_us.high)
+    ties = [v for v in variants if v.latency is not None and v.latency.p50_us.low <= reach]
     return min(ties, key=lambda v: (v.bytes_zstd, v.variant))
 
 

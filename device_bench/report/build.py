@@ -1,13 +1,13 @@
 """Stored records to the report's data: every statistic is derived here, nothing is measured."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import PurePosixPath
 from statistics import median
 
 import numpy as np
 
+from android_harness.evidence import Evidence
 from android_harness.parse.runner import RunnerReport, parse_runner
 from device_bench import record, stats, verdicts
 from device_bench.errors import StoreError
@@ -34,7 +34,7 @@ def build_report(store: Store, bench_id: str) -> model.Report:
         raise StoreError(store.path, f"holds no bench {bench_id!r}")
     return model.Report(
         bench=bench.id,
-        created_at_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at_utc=bench.finished_at_utc or bench.created_at_utc,
         tool_version=bench.tool_version,
         complete=bench.status == "complete",
         protocol=bench.protocol,
@@ -144,7 +144,7 @@ def _variant(
         push_skipped=run.push_skipped,
         proof=_proof(visit, timed[0][1]) if timed else None,
         stages=tuple(
-            model.Stage(name=stage.name, parameters=stage.parameters)
+            model.Stage(name=stage.name, parameters=stage.parameters, key=stage.key)
             for stage in artifact.provenance.stages
         ),
         built_at_utc=artifact.provenance.built_at_utc,
@@ -269,6 +269,8 @@ def _shared_warnings(runs: Sequence[record.Run]) -> tuple[str, ...]:
 
 
 def _name(identity: record.Identity) -> str:
+    if identity.evidence is not Evidence.PHYSICAL:
+        return f"{identity.model} ({identity.fidelity})"
     if identity.model.lower().startswith(identity.manufacturer.lower()):
         return identity.model
     return f"{identity.manufacturer} {identity.model}"

@@ -95,7 +95,7 @@ def _accuracy(variants: Sequence[Variant]) -> _Quantity:
 
     where = "on the phone" if on_phone else "on the phone, else on the host"
     return _Quantity(
-        title=f"accuracy {where}", of=of, text=numbers.share, form=".0%", may_be_log=False
+        title=f"accuracy {where}", of=of, text=numbers.share, form="~%", may_be_log=False
     )
 
 
