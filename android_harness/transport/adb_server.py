@@ -99,6 +99,7 @@ class AdbServerTransport(StreamTransport):
     def __init__(self, server: Server, serial: str) -> None:
         super().__init__(serial, f"through the adb server at {server}, which holds this phone")
         self.server = server
+        self._stream: Stream | None = None  # the last one opened; one is in use at a time
 
     def _connect(self, pace: Pace) -> None:
         lines = list_server_phones(self.server)
@@ -115,10 +116,14 @@ class AdbServerTransport(StreamTransport):
     def _open(self, service: str, pace: Pace) -> Stream:
         from android_harness.transport.adb_server_stream import open_service
 
-        return open_service(self.server, self.endpoint, service, pace)
+        self._stream = open_service(self.server, self.endpoint, service, pace)
+        return self._stream
 
     def _disconnect(self) -> None:
-        """Nothing is held open between calls."""
+        """Close what was broken off; between calls nothing is held open."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
 
 
 def ask(server: Server, request: str, pace: Pace) -> str:

@@ -181,7 +181,7 @@ class Wire(_AdbIOManager):  # type: ignore[misc]
         self._sums = True  # until the phone has told its version
         self._transport.connect(call.transport_timeout_s)
 
-    def _hear(self, call: _Call) -> tuple[bytes, int, int, bytes]:
+    def _hear(self, call: _Call) -> tuple[bytes, int, int, Bytes]:
         """The next CNXN or AUTH; packets of an earlier connection (USB) are skipped."""
         while True:
             command, arg0, arg1, data = self._read_packet_from_device(call)
@@ -190,12 +190,12 @@ class Wire(_AdbIOManager):  # type: ignore[misc]
 
     def _authorize(
         self,
-        token: bytes,
+        token: Bytes,
         keys: Sequence[Signer],
         patience_s: float,
         asked: Callable[[], None] | None,
         call: _Call,
-    ) -> tuple[int, int, bytes]:
+    ) -> tuple[int, int, Bytes]:
         for key in keys:
             signed = AdbMessage(constants.AUTH, constants.AUTH_SIGNATURE, 0, key.Sign(bytes(token)))
             self._send(signed, call)
@@ -212,7 +212,7 @@ class Wire(_AdbIOManager):  # type: ignore[misc]
             asked()
         return self._wait_for_owner(patience_s)
 
-    def _wait_for_owner(self, patience_s: float) -> tuple[int, int, bytes]:
+    def _wait_for_owner(self, patience_s: float) -> tuple[int, int, Bytes]:
         call = _Call(None, Pace(patience_s))
         try:
             while True:
@@ -230,28 +230,35 @@ class Wire(_AdbIOManager):  # type: ignore[misc]
         except TimeoutError as error:
             raise adb_info.pace.stalled() from error
 
-    def _read_packet_from_device(self, adb_info: _Call) -> tuple[bytes, int, int, bytes]:
-        head = self._exactly(_HEADER.size, adb_info)
+    def _read_packet_from_device(self, adb_info: _Call) -> tuple[bytes, int, int, Bytes]:
+        head = bytearray(_HEADER.size)
+        got = self._some(memoryview(head), adb_info)
+        # A packet that has begun is read to its end, even past the deadline: half a packet would
+        # make everything that follows unreadable.
+        rest = _Call(None, Pace(max(adb_info.pace.left_s, _CLOSE_S)))
+        self._fill(memoryview(head)[got:], rest)
         wire, arg0, arg1, length, total, magic = _HEADER.unpack(head)
         command = constants.WIRE_TO_ID.get(wire)
         if wire == _STLS:
             raise WantsTls
         if command is None or wire ^ 0xFFFFFFFF != magic or length > constants.MAX_ADB_DATA:
             raise exceptions.InvalidCommandError(f"not an adb packet: {bytes(head)!r}")
-        data = self._exactly(length, adb_info) if length else b""
+        data = bytearray(length)
+        self._fill(memoryview(data), rest)
         if self._sums and total and sum(data) & 0xFFFFFFFF != total:
             raise exceptions.InvalidChecksumError(f"{command!r} of {length} bytes")
         return command, arg0, arg1, data
 
-    def _exactly(self, length: int, call: _Call) -> Any:
-        data = bytearray(length)
-        view = memoryview(data)
+    def _fill(self, view: memoryview, call: _Call) -> None:
+        while view:
+            view = view[self._some(view, call) :]
+
+    def _some(self, view: memoryview, call: _Call) -> int:
         try:
-            while view:
-                view = view[self._transport.read_into(view, call.transport_timeout_s) :]
+            got: int = self._transport.read_into(view, call.transport_timeout_s)
         except TimeoutError as error:
             raise call.pace.stalled() from error
-        return data
+        return got
 
 
 @final

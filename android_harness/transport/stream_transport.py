@@ -219,10 +219,16 @@ class StreamTransport(Transport):
             stream = self._open(service, Pace(timeout_s, idle_s))
             try:
                 yield stream
-            except (HarnessError, Stalled):
-                # The phone is there, but it said no or took too long: only this stream ends.
-                # A phone that does not even end it is lost.
+            except HarnessError:  # the phone is there, and said no: only this stream ends
                 self._close_late(stream)
+                raise
+            except Stalled:
+                # A command may be late while the link is sound; then the phone ends its stream.
+                # A file that stalls has left half a packet in the link.
+                if idle_s is None:
+                    self._close_late(stream)
+                else:
+                    self._drop()
                 raise
             stream.close()
 

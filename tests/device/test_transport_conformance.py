@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.errors import CommandTimeout, RemoteFileError
+from android_harness.errors import CommandFailed, CommandTimeout, RemoteFileError
+from android_harness.transport import stream_transport
 from android_harness.transport.stream_transport import StreamTransport
 
 pytestmark = pytest.mark.device
@@ -98,6 +99,25 @@ def test_a_command_past_its_deadline_is_ended_with_its_children(
 def test_the_connection_is_sound_after_a_timeout(transport: StreamTransport) -> None:
     with pytest.raises(CommandTimeout):
         transport.shell("sleep 7114", timeout_s=0.5)
+    assert transport.shell("echo fine", timeout_s=S).text == "fine\n"
+
+
+def test_a_command_that_talks_without_end_is_ended_too(
+    transport: StreamTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline strikes in the middle of a packet."""
+    monkeypatch.setattr(stream_transport, "MAX_OUTPUT_BYTES", 4 << 30)
+    text = "x" * 4000
+    with pytest.raises(CommandTimeout):
+        transport.shell(f"while :; do echo {text}; done", timeout_s=1.0)
+    assert transport.shell("echo fine", timeout_s=S).text == "fine\n"
+
+
+def test_a_flood_is_cut_off(transport: StreamTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_transport, "MAX_OUTPUT_BYTES", 1_000_000)
+    with pytest.raises(CommandFailed, match="more than"):
+        transport.shell("cat /dev/zero; sleep 7116", timeout_s=S)
+    assert gone(transport, "7116")
     assert transport.shell("echo fine", timeout_s=S).text == "fine\n"
 
 
@@ -226,8 +246,6 @@ def test_ctrl_c_ends_the_remote_command(
     transport: StreamTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The interrupt strikes while the first output is taken, as a signal would."""
-    from android_harness.transport import stream_transport
-
     transport.connect()
     shell = "ShellV2" if "shell_v2" in transport.features else "ShellV1"
     kind = getattr(stream_transport, shell)
