@@ -171,6 +171,7 @@ def _row(record: Bench | PhoneVisit | Run | Block) -> tuple[sa.Table, dict[str, 
 
 def _prepare(db: sa.Connection, path: Path) -> None:
     db.exec_driver_sql("PRAGMA journal_mode=WAL")
+    db.exec_driver_sql("BEGIN IMMEDIATE")  # two processes may make the same store
     version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
     if version > SCHEMA_VERSION:
         raise StoreError(path, f"has schema {version}; this deploy-bench knows {SCHEMA_VERSION}")

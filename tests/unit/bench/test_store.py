@@ -1,3 +1,4 @@
+import multiprocessing
 import sqlite3
 import threading
 
@@ -62,6 +63,23 @@ def test_two_stores_write_at_the_same_time(tmp_path):
         thread.join()
     with opened(path) as own:
         assert len(own.benches()) == 60
+
+
+def _opens(path, barrier):
+    barrier.wait()
+    Store(path).close()
+
+
+def test_many_processes_make_the_same_store(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(4)
+    arguments = (tmp_path / "bench.sqlite", barrier)
+    processes = [context.Process(target=_opens, args=arguments) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
 
 
 def test_a_newer_store_is_refused_and_left_alone(tmp_path):
