@@ -134,7 +134,9 @@ class PhoneSilent(TransportError):
         self.endpoint, self.seconds = endpoint, seconds
 
     def __str__(self) -> str:
-        return f"{self.endpoint} did not answer within {self.seconds:.0f} s; it may still be booting"
+        return (
+            f"{self.endpoint} did not answer within {self.seconds:.0f} s; it may still be booting"
+        )
 
 
 class PhoneUnauthorized(TransportError):
@@ -165,7 +167,8 @@ class PhoneNeedsTls(TransportError):
     def __str__(self) -> str:
         return (
             f"{self.endpoint} is a wireless debugging port; run `adb pair` with the code the phone "
-            f"shows, then `adb connect {self.endpoint}`, then run again: a running adb server is used"
+            f"shows, then `adb connect {self.endpoint}`, then run again: a running adb server "
+            "is used"
         )
 
 
@@ -259,7 +262,9 @@ class CorruptTransfer(HarnessError):
         self.endpoint, self.path, self.expected, self.found = endpoint, path, expected, found
 
     def __str__(self) -> str:
-        return f"{self.endpoint}: {self.path} has sha256 {self.found[:12]}, not {self.expected[:12]}"
+        return (
+            f"{self.endpoint}: {self.path} has sha256 {self.found[:12]}, not {self.expected[:12]}"
+        )
 
 
 class WrongAbi(HarnessError):
@@ -344,4 +349,5 @@ class RunnerOutputError(HarnessError):
         self.endpoint, self.reason, self.text_tail = endpoint, reason, text_tail
 
     def __str__(self) -> str:
-        return f"{self.endpoint}: the runner's output is unusable ({self.reason}): {self.text_tail[-200:]!r}"
+        said = f"{self.text_tail[-200:]!r}"
+        return f"{self.endpoint}: the runner's output is unusable ({self.reason}): {said}"

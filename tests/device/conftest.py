@@ -19,7 +19,7 @@ from android_harness.transport.stream_transport import StreamTransport
 from android_harness.virtual.chaos import Chaos, ChaosProxy
 from android_harness.virtual.options import Options
 from android_harness.virtual.phones import VirtualPhone
-from android_harness.virtual.simulated import SimulatedPhone
+from android_harness.virtual.simulated.phone import SimulatedPhone
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -105,7 +105,7 @@ def _without_shell_v2(host: str, port: int) -> StreamTransport:
 
 
 def _simulated_way(request: pytest.FixtureRequest) -> Way:
-    from android_harness.virtual.simulated_faults import OldPhone
+    from android_harness.virtual.simulated.faults import OldPhone
 
     phone: SimulatedPhone = request.getfixturevalue("simulated_phone")
     if request.param == "old simulated":

@@ -21,8 +21,12 @@ from android_harness.transport.adb_server import (
 from android_harness.transport.adb_shell_tcp import AdbShellTcp
 from android_harness.transport.choosing import second_connection
 from android_harness.virtual.phones import VirtualPhone
-from android_harness.virtual.simulated import SimulatedBattery, SimulatedConfig, SimulatedPhone
-from android_harness.virtual.simulated_faults import Unauthorized
+from android_harness.virtual.simulated.faults import Unauthorized
+from android_harness.virtual.simulated.phone import (
+    SimulatedBattery,
+    SimulatedConfig,
+    SimulatedPhone,
+)
 from tests.device.conftest import held_by
 
 pytestmark = pytest.mark.device

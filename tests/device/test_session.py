@@ -34,8 +34,7 @@ from android_harness.session import RemoteFile, Session, quoted
 from android_harness.transport.adb_shell_tcp import AdbShellTcp
 from android_harness.virtual.chaos import Chaos
 from android_harness.virtual.phones import VirtualPhone
-from android_harness.virtual.simulated import SimulatedPhone
-from android_harness.virtual.simulated_faults import (
+from android_harness.virtual.simulated.faults import (
     CorruptPush,
     CutOutput,
     DropConnection,
@@ -43,7 +42,8 @@ from android_harness.virtual.simulated_faults import (
     KillCommand,
     RebootDuring,
 )
-from android_harness.virtual.simulated_faults import NoSpace as NoSpaceLeft
+from android_harness.virtual.simulated.faults import NoSpace as NoSpaceLeft
+from android_harness.virtual.simulated.phone import SimulatedPhone
 from tests import tiny_models
 
 pytestmark = pytest.mark.device

@@ -23,8 +23,7 @@ from android_harness.transport.adb_server import AdbServerTransport, Server
 from android_harness.transport.adb_shell_tcp import AdbShellTcp
 from android_harness.virtual.chaos import Chaos, ChaosProxy, Way
 from android_harness.virtual.phones import VirtualPhone
-from android_harness.virtual.simulated import SimulatedPhone
-from android_harness.virtual.simulated_faults import (
+from android_harness.virtual.simulated.faults import (
     DropConnection,
     During,
     Freeze,
@@ -32,7 +31,8 @@ from android_harness.virtual.simulated_faults import (
     RefusePush,
     Unauthorized,
 )
-from android_harness.virtual.simulated_faults import NoSpace as NoSpaceLeft
+from android_harness.virtual.simulated.faults import NoSpace as NoSpaceLeft
+from android_harness.virtual.simulated.phone import SimulatedPhone
 
 pytestmark = pytest.mark.device
 

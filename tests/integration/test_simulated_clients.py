@@ -16,8 +16,8 @@ from adb_shell.auth.keygen import keygen
 from adb_shell.auth.sign_pythonrsa import PythonRSASigner
 from adb_shell.exceptions import DeviceAuthError, PushFailedError, TcpTimeoutException
 
-from android_harness.virtual.simulated import SimulatedConfig, SimulatedPhone
-from android_harness.virtual.simulated_faults import NoSpace, OldPhone, Unauthorized
+from android_harness.virtual.simulated.faults import NoSpace, OldPhone, Unauthorized
+from android_harness.virtual.simulated.phone import SimulatedConfig, SimulatedPhone
 
 Adb = Callable[..., "subprocess.CompletedProcess[bytes]"]
 REMOTE = "/data/local/tmp/blob"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from android_harness.transport.adb_shell_tcp import AdbShellTcp
-from android_harness.virtual.simulated import SimulatedConfig, SimulatedPhone, main
+from android_harness.virtual.simulated.phone import SimulatedConfig, SimulatedPhone, main
 
 PHONES = 40
 DEADLINE_S = 60.0

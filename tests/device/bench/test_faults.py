@@ -7,9 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from android_harness.errors import FailureKind
-from android_harness.virtual.simulated import SimulatedPhone
-from android_harness.virtual.simulated_config import SimulatedConfig
-from android_harness.virtual.simulated_faults import (
+from android_harness.virtual.simulated.config import SimulatedConfig
+from android_harness.virtual.simulated.faults import (
     CorruptPush,
     CutOutput,
     DropConnection,
@@ -21,6 +20,7 @@ from android_harness.virtual.simulated_faults import (
     RebootDuring,
     Unauthorized,
 )
+from android_harness.virtual.simulated.phone import SimulatedPhone
 from device_bench.exits import Exit
 from pipeline.artifact import sha256_of
 

@@ -11,7 +11,7 @@ import pytest
 from android_harness import virtual
 from android_harness.evidence import Fidelity
 from android_harness.phones import connect
-from android_harness.virtual.simulated import SimulatedPhone
+from android_harness.virtual.simulated.phone import SimulatedPhone
 from device_bench.exits import Exit
 from device_bench.store import opened
 

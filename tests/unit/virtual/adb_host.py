@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from android_harness.virtual.adb_wire import (
+from android_harness.virtual.simulated.adb_wire import (
     VERSION_NO_CHECKSUM,
     AuthKind,
     Command,

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import final
 
-from android_harness.virtual.simulated_faults import FaultPlan, NoSpace
-from android_harness.virtual.simulated_processes import Processes
-from android_harness.virtual.simulated_root import PhoneRoot
+from android_harness.virtual.simulated.faults import FaultPlan, NoSpace
+from android_harness.virtual.simulated.processes import Processes
+from android_harness.virtual.simulated.root import PhoneRoot
 
 
 @final

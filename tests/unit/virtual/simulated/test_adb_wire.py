@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from android_harness.errors import ParseError
-from android_harness.virtual.adb_wire import (
+from android_harness.virtual.simulated.adb_wire import (
     LIST_END_V1,
     LIST_END_V2,
     MAX_PAYLOAD_BYTES,

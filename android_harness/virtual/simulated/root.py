@@ -15,8 +15,8 @@ import uuid
 from pathlib import Path
 from typing import final
 
-from android_harness.virtual.simulated_commands import SCRIPTS
-from android_harness.virtual.simulated_config import SimulatedConfig
+from android_harness.virtual.simulated.commands import SCRIPTS
+from android_harness.virtual.simulated.config import SimulatedConfig
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 MAPPED = (

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Self, final
 
-from android_harness.virtual.adb_wire import VERSION_CHECKSUM
-from android_harness.virtual.simulated_config import OLD_FEATURES, SimulatedConfig
-from android_harness.virtual.simulated_faults import FaultPlan, OldPhone, Slow, Unauthorized
-from android_harness.virtual.simulated_keys import PublicKey, parse_public_key
+from android_harness.virtual.simulated.adb_wire import VERSION_CHECKSUM
+from android_harness.virtual.simulated.config import OLD_FEATURES, SimulatedConfig
+from android_harness.virtual.simulated.faults import FaultPlan, OldPhone, Slow, Unauthorized
+from android_harness.virtual.simulated.keys import PublicKey, parse_public_key
 
 
 @final

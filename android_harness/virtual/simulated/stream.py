@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol, final
 
-from android_harness.virtual.adb_wire import Command, Packet
-from android_harness.virtual.simulated_faults import During
+from android_harness.virtual.simulated.adb_wire import Command, Packet
+from android_harness.virtual.simulated.faults import During
 
 
 class LinkEnded(Exception):

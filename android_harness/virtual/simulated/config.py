@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import final
 
 from android_harness.evidence import Fidelity
-from android_harness.virtual.adb_wire import MAX_PAYLOAD_BYTES, VERSION_NO_CHECKSUM
+from android_harness.virtual.simulated.adb_wire import MAX_PAYLOAD_BYTES, VERSION_NO_CHECKSUM
 
 # What the daemon really can do; nothing more is announced (no sendrecv_v2, no delayed_ack).
 FEATURES = ("shell_v2", "cmd", "stat_v2", "ls_v2", "fixed_push_mkdir")

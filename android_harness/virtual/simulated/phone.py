@@ -12,30 +12,27 @@ user of its own, and protection: commands run with the rights of whoever started
 without ``authorized_keys`` every user of this machine may send them. It listens on 127.0.0.1.
 """
 
-import argparse
 import contextlib
 import logging
-import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self, final
 
-from android_harness.virtual.simulated_config import SimulatedBattery, SimulatedConfig
-from android_harness.virtual.simulated_faults import Fault, FaultPlan
-from android_harness.virtual.simulated_inside import Inside
-from android_harness.virtual.simulated_keys import parse_public_key
-from android_harness.virtual.simulated_link import Link
-from android_harness.virtual.simulated_processes import Processes
-from android_harness.virtual.simulated_root import PhoneRoot
-from android_harness.virtual.simulated_shell import parse_request, serve_shell
-from android_harness.virtual.simulated_stream import Stream
-from android_harness.virtual.simulated_sync import serve_sync
+from android_harness.virtual.simulated.config import SimulatedBattery, SimulatedConfig
+from android_harness.virtual.simulated.faults import Fault, FaultPlan
+from android_harness.virtual.simulated.inside import Inside
+from android_harness.virtual.simulated.keys import parse_public_key
+from android_harness.virtual.simulated.link import Link
+from android_harness.virtual.simulated.processes import Processes
+from android_harness.virtual.simulated.root import PhoneRoot
+from android_harness.virtual.simulated.shell import parse_request, serve_shell
+from android_harness.virtual.simulated.stream import Stream
+from android_harness.virtual.simulated.sync import serve_sync
 
-__all__ = ["SimulatedBattery", "SimulatedConfig", "SimulatedPhone", "main"]
+__all__ = ["SimulatedBattery", "SimulatedConfig", "SimulatedPhone"]
 
 log = logging.getLogger(__name__)
 
@@ -237,37 +234,3 @@ def _bound(port: int) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Serve one simulated phone until Ctrl-C; its first line of output is ``host:port``."""
-    parser = argparse.ArgumentParser(prog="python -m android_harness.virtual.simulated")
-    parser.add_argument("--port", type=int, default=0, help="0: any free one")
-    parser.add_argument("--serial", default=SimulatedConfig().serial)
-    parser.add_argument("--model", default=SimulatedConfig().model)
-    parser.add_argument("--state-dir", type=Path, help="kept at the end; default: a temporary one")
-    chosen = parser.parse_args(arguments)
-    # A phone that is ended by kill, or started in the background, must clean up too.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        phone = _phone_of(chosen)
-    except (OSError, ValueError) as error:
-        parser.error(f"the phone cannot start: {error}; choose another --port or --state-dir")
-    with phone, contextlib.suppress(KeyboardInterrupt):
-        sys.stdout.write(f"{phone.endpoint}\n")
-        sys.stdout.flush()
-        threading.Event().wait()
-    return 0
-
-
-def _phone_of(chosen: argparse.Namespace) -> SimulatedPhone:
-    return SimulatedPhone(
-        SimulatedConfig(
-            serial=chosen.serial, model=chosen.model, port=chosen.port, state_dir=chosen.state_dir
-        )
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

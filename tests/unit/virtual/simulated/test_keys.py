@@ -7,7 +7,7 @@ from adb_shell.auth.keygen import keygen
 from adb_shell.auth.sign_pythonrsa import PythonRSASigner
 
 from android_harness.errors import ParseError
-from android_harness.virtual.simulated_keys import TOKEN_BYTES, is_signed_by, parse_public_key
+from android_harness.virtual.simulated.keys import TOKEN_BYTES, is_signed_by, parse_public_key
 
 
 @pytest.fixture(scope="module")

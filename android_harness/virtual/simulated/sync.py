@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, final
 
-from android_harness.virtual.adb_wire import (
+from android_harness.virtual.simulated.adb_wire import (
     LIST_END_V1,
     LIST_END_V2,
     SYNC_DATA_MAX_BYTES,
@@ -26,9 +26,9 @@ from android_harness.virtual.adb_wire import (
     encode_sync,
     encode_sync_number,
 )
-from android_harness.virtual.simulated_faults import CorruptPush, During, RefusePush
-from android_harness.virtual.simulated_inside import Inside
-from android_harness.virtual.simulated_stream import LinkEnded, Stream
+from android_harness.virtual.simulated.faults import CorruptPush, During, RefusePush
+from android_harness.virtual.simulated.inside import Inside
+from android_harness.virtual.simulated.stream import LinkEnded, Stream
 
 _HEADER_BYTES = 8
 _DEFAULT_MODE = 0o644

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from android_harness.virtual.adb_wire import VERSION_CHECKSUM, Command
-from android_harness.virtual.simulated import SimulatedConfig, SimulatedPhone
-from android_harness.virtual.simulated_faults import (
+from android_harness.virtual.simulated.adb_wire import VERSION_CHECKSUM, Command
+from android_harness.virtual.simulated.faults import (
     CorruptPush,
     CutOutput,
     DropConnection,
@@ -26,6 +25,7 @@ from android_harness.virtual.simulated_faults import (
     Unauthorized,
     WrongExit,
 )
+from android_harness.virtual.simulated.phone import SimulatedConfig, SimulatedPhone
 from tests.unit.virtual.adb_host import DEADLINE_S, AdbHost, Ended, PushRefused
 
 FILE = "/data/local/tmp/file"

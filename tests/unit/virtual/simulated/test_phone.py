@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from android_harness.errors import ParseError
-from android_harness.virtual.adb_wire import (
+from android_harness.virtual.simulated.adb_wire import (
     VERSION_CHECKSUM,
     AuthKind,
     Command,
     Packet,
     encode_sync,
 )
-from android_harness.virtual.simulated import SimulatedConfig, SimulatedPhone
-from android_harness.virtual.simulated_config import SimulatedBattery, host_abi
+from android_harness.virtual.simulated.config import SimulatedBattery, host_abi
+from android_harness.virtual.simulated.phone import SimulatedConfig, SimulatedPhone
 from tests.unit.virtual.adb_host import DEADLINE_S, AdbHost, Ended, PushRefused
 
 

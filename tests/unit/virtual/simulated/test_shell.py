@@ -1,6 +1,6 @@
 import pytest
 
-from android_harness.virtual.simulated_shell import ShellRequest, parse_request
+from android_harness.virtual.simulated.shell import ShellRequest, parse_request
 
 
 @pytest.mark.parametrize(

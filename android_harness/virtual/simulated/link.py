@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import final
 
 from android_harness.errors import ParseError
-from android_harness.virtual.adb_wire import (
+from android_harness.virtual.simulated.adb_wire import (
     VERSION_CHECKSUM,
     VERSION_NO_CHECKSUM,
     AuthKind,
@@ -20,19 +20,19 @@ from android_harness.virtual.adb_wire import (
     encode_banner,
     encode_packet,
 )
-from android_harness.virtual.simulated_config import SimulatedConfig
-from android_harness.virtual.simulated_faults import (
+from android_harness.virtual.simulated.config import SimulatedConfig
+from android_harness.virtual.simulated.faults import (
     DropConnection,
     During,
     FaultPlan,
     Freeze,
 )
-from android_harness.virtual.simulated_keys import (
+from android_harness.virtual.simulated.keys import (
     TOKEN_BYTES,
     is_signed_by,
 )
-from android_harness.virtual.simulated_manner import Manner
-from android_harness.virtual.simulated_stream import LinkEnded, Stream
+from android_harness.virtual.simulated.manner import Manner
+from android_harness.virtual.simulated.stream import LinkEnded, Stream
 
 log = logging.getLogger(__name__)
 

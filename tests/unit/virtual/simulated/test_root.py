@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from android_harness.virtual.simulated_config import SimulatedConfig
-from android_harness.virtual.simulated_root import OutputMap, PhoneRoot
+from android_harness.virtual.simulated.config import SimulatedConfig
+from android_harness.virtual.simulated.root import OutputMap, PhoneRoot
 
 ROOT = Path("/state/dir")
 

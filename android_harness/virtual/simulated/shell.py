@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import IO, final
 
 from android_harness.errors import ParseError
-from android_harness.virtual.adb_wire import ShellDecoder, ShellFrame, encode_shell_frame
-from android_harness.virtual.simulated_faults import (
+from android_harness.virtual.simulated.adb_wire import ShellDecoder, ShellFrame, encode_shell_frame
+from android_harness.virtual.simulated.faults import (
     CutOutput,
     During,
     KillCommand,
@@ -25,10 +25,10 @@ from android_harness.virtual.simulated_faults import (
     RebootDuring,
     WrongExit,
 )
-from android_harness.virtual.simulated_inside import Inside
-from android_harness.virtual.simulated_processes import kill_started, signal_group
-from android_harness.virtual.simulated_root import OutputMap
-from android_harness.virtual.simulated_stream import LinkEnded, Stream
+from android_harness.virtual.simulated.inside import Inside
+from android_harness.virtual.simulated.processes import kill_started, signal_group
+from android_harness.virtual.simulated.root import OutputMap
+from android_harness.virtual.simulated.stream import LinkEnded, Stream
 
 _READ_BYTES = 32 * 1024
 _FRAME_HEADER_BYTES = 5
