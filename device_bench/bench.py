@@ -1,20 +1,15 @@
-"""A whole bench: artifacts and phones in, a stored bench and its report out.
-
-The thin orchestration beside the CLI. Only ``build_recipes`` loads the pipeline's stages.
-"""
+"""A whole bench: variants and phones in, a stored bench out; the orchestration beside the CLI."""
 
 import secrets
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
-from pathlib import Path
 from threading import Event, Lock
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from android_harness.errors import HarnessError, NoPhone, WrongAbi
 from android_harness.evidence import Fidelity
@@ -23,46 +18,11 @@ from android_harness.runner import bundle as bundles
 from device_bench.identify import identity_of
 from device_bench.measure import PhoneBench, Told
 from device_bench.progress import Progress
-from device_bench.record import Bench, Identity, PhoneVisit, Protocol, Run, Timing
+from device_bench.record import Bench, Identity, PhoneVisit, Protocol, Run
+from device_bench.stopwatch import Stopwatch
 from device_bench.store import Store
 from device_bench.targets import Selection, Target, selected
-from pipeline.artifact import (
-    Artifact,
-    check_model_file,
-    describe,
-    load_artifacts,
-    sha256_of,
-)
-
-if TYPE_CHECKING:
-    from pipeline.runner import StageEvent
-
-
-@final
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variants:
-    """The artifacts of one recipe, with its sentence about itself and the threads it asks for."""
-
-    summary: str
-    artifacts: tuple[Artifact, ...]
-    threads: tuple[int, ...] = (1,)
-
-
-@final
-@dataclass(slots=True, kw_only=True)
-class Stopwatch:
-    """Wall time of the bench's steps, in order."""
-
-    timings: list[Timing] = field(default_factory=list)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time what happens inside, also when it fails."""
-        started_s = time.monotonic()
-        try:
-            yield
-        finally:
-            self.timings.append(Timing(step=name, seconds=round(time.monotonic() - started_s, 2)))
+from device_bench.variants import Variants
 
 
 @final
@@ -93,10 +53,9 @@ def measure(
         NoPhone: none can be used.
         KeyboardInterrupt: stopped; what was finished is stored and the next call goes on.
     """
-    with watch.step("start phones"):
-        started = selected(selection, progress.line)
-        targets = started.__enter__()
-    try:
+    with ExitStack() as stack:
+        with watch.step("start phones"):
+            targets = stack.enter_context(selected(selection, progress.line))
         with watch.step("prepare phones"):
             ready = _prepare(targets, progress)
         bench = _open(variants, ready, protocol, store, progress)
@@ -107,8 +66,6 @@ def measure(
         ]
         with watch.step("measure on phones"):
             _perform(works, ready, stop)
-    finally:
-        started.__exit__(None, None, None)
     timings = (*bench.timings, *watch.timings)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     bench = bench.model_copy(
@@ -263,88 +220,3 @@ def _perform(works: Sequence[PhoneBench], ready: Sequence[_Ready], stop: Event) 
                 raise
     for work in shared:
         work.perform()
-
-
-def check_recipes(names: Sequence[str]) -> None:
-    """Read every recipe, so that a wrong one is told before anything is built.
-
-    Raises:
-        RecipeError: a recipe is unknown or wrong.
-    """
-    from pipeline.recipe import find_recipe, load_recipe
-
-    for name in names:
-        load_recipe(find_recipe(name))
-
-
-def build_recipes(
-    names: Sequence[str], folder: Path, progress: Progress, watch: Stopwatch
-) -> tuple[Variants, ...]:
-    """Compress and convert recipes; a cached stage costs nothing and loads no TensorFlow.
-
-    Raises:
-        PipelineError: a recipe is wrong, or a stage failed.
-    """
-    from pipeline.plan import plan_recipe
-    from pipeline.recipe import find_recipe, load_recipe
-    from pipeline.runner import perform
-
-    built = []
-    for recipe in (load_recipe(find_recipe(name)) for name in names):
-        with watch.step(f"build {recipe.name}"):
-            artifacts = perform(plan_recipe(recipe), folder, _stage_teller(recipe.name, progress))
-        built.append(
-            Variants(summary=recipe.summary, artifacts=artifacts, threads=recipe.bench.threads)
-        )
-    return tuple(built)
-
-
-def variants_of(models: Sequence[Path], folder: Path) -> tuple[Variants, ...]:
-    """Artifacts of finished models: folders with artifact.json, or bare .tflite files.
-
-    Raises:
-        BadModelFile, BadArtifact: one of them cannot be used; nothing was pushed anywhere.
-    """
-    folders = [path for path in models if path.is_dir()]
-    files = [path for path in models if not path.is_dir()]
-    for path in files:
-        check_model_file(path)
-    groups = [Variants(summary=f"artifacts of {f}", artifacts=load_artifacts(f)) for f in folders]
-    if files:
-        described = [describe(path, folder / "bare" / sha256_of(path)[:16]) for path in files]
-        groups.append(Variants(summary="finished models", artifacts=_side_by_side(described)))
-    return tuple(groups)
-
-
-def _side_by_side(described: Sequence[Artifact]) -> tuple[Artifact, ...]:
-    """Bare models as variants of one recipe; the first is the baseline, names are unique."""
-    names: list[str] = []
-    for artifact in described:
-        taken = names.count(artifact.variant)
-        names.append(artifact.variant)
-        if taken:
-            names[-1] = f"{artifact.variant}-{taken + 1}"
-    return tuple(
-        artifact.model_copy(update={"recipe": "models", "variant": name, "baseline": names[0]})
-        for artifact, name in zip(described, names, strict=True)
-    )
-
-
-def _stage_teller(name: str, progress: Progress) -> "Callable[[StageEvent], None]":
-    def tell(event: "StageEvent") -> None:
-        done = event.index + (event.state in ("finished", "cached"))
-        progress.step(f"build {name}", _stage_words(event), done, event.count)
-
-    return tell
-
-
-def _stage_words(event: "StageEvent") -> str:
-    match event.state:
-        case "progress":
-            return f"{event.label}, epoch {event.step} of {event.steps}: {event.message}"
-        case "finished":
-            return f"{event.label} took {event.seconds:.0f} s"
-        case "cached":
-            return f"{event.label} is there already"
-        case "started":
-            return event.label

@@ -20,10 +20,11 @@ from device_bench.exits import HELP, Exit
 from pipeline.errors import ConversionError, PipelineError, ReferenceFailed, StageFailed
 
 if TYPE_CHECKING:
-    from device_bench.bench import Stopwatch, Variants
     from device_bench.progress import Progress
     from device_bench.record import Protocol
+    from device_bench.stopwatch import Stopwatch
     from device_bench.targets import Selection
+    from device_bench.variants import Variants
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,7 +110,8 @@ def run(
 
     Example: deploy-bench run digits_mobile mobilenet_v2 --phone 37251FDJG0 --threads 1,4
     """
-    from device_bench.bench import Stopwatch, build_recipes, check_recipes
+    from device_bench.stopwatch import Stopwatch
+    from device_bench.variants import build_recipes, check_recipes
 
     selection, protocol = _selection(phone, virtual), _protocol(blocks, threads, min_s)
     check_recipes(recipes)
@@ -130,7 +132,8 @@ def build(
 
     Example: deploy-bench build digits_mobile
     """
-    from device_bench.bench import Stopwatch, build_recipes, check_recipes
+    from device_bench.stopwatch import Stopwatch
+    from device_bench.variants import build_recipes, check_recipes
 
     check_recipes(recipes)
     watch = Stopwatch()
@@ -159,7 +162,8 @@ def bench(
 
     Example: deploy-bench bench float.tflite int8.tflite --phone 192.168.1.20:5555
     """
-    from device_bench.bench import Stopwatch, variants_of
+    from device_bench.stopwatch import Stopwatch
+    from device_bench.variants import variants_of
 
     selection, protocol = _selection(phone, virtual), _protocol(blocks, threads, min_s)
     variants = variants_of(models, _variants_folder())

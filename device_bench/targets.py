@@ -107,7 +107,7 @@ def _tried(
 def _started(fidelity: Fidelity, stack: contextlib.ExitStack, say: Callable[[str], None]) -> Target:
     say(f"starting the {fidelity} phone")
     if fidelity is Fidelity.SIMULATED:
-        from android_harness.virtual.simulated import SimulatedPhone
+        from android_harness.virtual.simulated.phone import SimulatedPhone
 
         simulated = stack.enter_context(SimulatedPhone())
         endpoint = f"{simulated.host}:{simulated.port}"
