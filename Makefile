@@ -17,7 +17,7 @@ RUN_PACKAGES := python3.11-venv libusb-1.0-0 qemu-system-arm
 TEST_PACKAGES := adb chromium
 
 .PHONY: help deploy-bench test check format system system-test setup runner image devices report \
-        virtual-phone virtual-phone-stop lock bench-harness clean
+        virtual-phone virtual-phone-stop lock bench-harness picture clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -46,6 +46,7 @@ runner: $(VENV)/.ready ## build the on-phone runner and its bundles
 
 image: $(VENV)/.ready ## build the virtual phone's file systems
 	@$(BIN)/python -m android_harness.virtual build
+	@! command -v qemu-system-aarch64 >/dev/null || $(BIN)/python -m android_harness.virtual build --arch arm64
 
 devices: $(VENV)/.ready ## list the phones that are connected
 	@$(BIN)/deploy-bench devices
@@ -61,6 +62,12 @@ virtual-phone-stop: $(VENV)/.ready ## stop it
 
 bench-harness: system-test setup ## what the harness itself costs, side by side with adb and Python
 	@$(BIN)/python -m tests.benchmarks.harness $(ARGS)
+
+picture: ## the README's picture, from the newest report of the container phone
+	@mkdir -p docs && page=$$(ls -t out/*/virtual-phone-container-*.html | head -1) && profile=$$(mktemp -d) && \
+	  chromium --headless --no-sandbox --disable-gpu --disable-background-networking --no-first-run \
+	  --user-data-dir="$$profile" --hide-scrollbars --window-size=1280,1640 \
+	  --screenshot=docs/report.png "file://$(CURDIR)/$$page" 2>/dev/null; rm -rf "$$profile"
 
 system: ## install missing Debian packages (as root), or print the command
 	@$(call need,$(RUN_PACKAGES))

@@ -5,7 +5,6 @@ connected again and goes on with the step that it was lost in, at most ``MAX_RET
 what the model itself does wrong is never retried.
 """
 
-import logging
 import tempfile
 import time
 from collections import Counter, deque
@@ -37,8 +36,6 @@ from device_bench.record import Block, Check, Failure, PhoneVisit, Protocol, Run
 from device_bench.snapshot import snapshot
 from device_bench.store import Store
 from pipeline.artifact import Artifact, sha256_of
-
-_LOG = logging.getLogger(__name__)
 
 MAX_RETRIES = 2
 RECONNECT_PAUSE_S = 2.0

@@ -44,20 +44,18 @@ def _verdict(speedup: Estimate, rounds: int) -> Verdict:
 def answer(phone: str, baseline: str, variants: Sequence[Variant]) -> Answer:
     """Choose the variant to ship on a phone and say why, in plain words.
 
-    Among variants whose accuracy on the phone is within one point of the baseline's, the
-    fastest wins; where speed cannot separate two, the smaller file wins.
+    Among variants whose accuracy is within one point of the baseline's, the fastest wins; where
+    speed cannot separate two, the smaller file wins. Without latency nothing is recommended.
     """
     base = next((v for v in variants if v.variant == baseline), None)
     usable = [v for v in variants if v.status == "ok" and not _wrong(v)]
     if base is None or base.status != "ok":
         said = f"On {phone}, nothing can be said: the baseline {baseline} has no result."
         return Answer(headline=said, detail=_failures(variants), chosen=None)
-    accurate = [v for v in usable if _accurate_enough(v, base)]
-    if not accurate:
-        said = f"On {phone}, keep {baseline}: no other variant gave right outputs."
-        return Answer(headline=said, detail=_failures(variants), chosen=baseline)
-    timed = [v for v in accurate if v.latency is not None]
-    best = _fastest(timed) if timed else min(accurate, key=lambda v: v.bytes_zstd)
+    timed = [v for v in usable if v.latency is not None and _accurate_enough(v, base)]
+    if not timed:
+        return _without_latency(phone, base, usable, variants)
+    best = _fastest(timed)
     return Answer(
         headline=_headline(phone, best, base),
         detail=(*_reasons(best, base), *_failures(variants)),
@@ -65,14 +63,36 @@ def answer(phone: str, baseline: str, variants: Sequence[Variant]) -> Answer:
     )
 
 
+def _without_latency(
+    phone: str, base: Variant, usable: Sequence[Variant], variants: Sequence[Variant]
+) -> Answer:
+    """Parity is what such a phone is asked for; a recommendation needs a latency."""
+    agreeing = [v for v in usable if v.parity and v.parity[0].argmax_agreement == 1.0]
+    exact = [v for v in agreeing if v.parity[0].bit_identical]
+    said = (
+        f"On {phone}, {len(agreeing)} of {len(variants)} variants answer like the host, "
+        f"{len(exact)} of them bit for bit; nothing is recommended without a latency."
+    )
+    reason = f"No latency: {base.latency_reason}." if base.latency_reason else ""
+    detail = tuple(line for line in (reason, *_failures(variants)) if line)
+    return Answer(headline=said, detail=detail, chosen=None)
+
+
 def _wrong(variant: Variant) -> bool:
     return any(w.startswith("wrong outputs") for w in variant.warnings)
 
 
 def _accurate_enough(variant: Variant, base: Variant) -> bool:
-    if variant.accuracy_phone is None or base.accuracy_phone is None:
-        return True  # unknown on both sides; the headline says so
-    return variant.accuracy_phone.value >= base.accuracy_phone.value - ACCURACY_TOLERANCE
+    lost = _lost_accuracy(variant, base)
+    return lost is None or lost <= ACCURACY_TOLERANCE  # None: the headline says it is unknown
+
+
+def _lost_accuracy(variant: Variant, base: Variant) -> float | None:
+    """Accuracy given up against the baseline on the same samples; None when not known."""
+    mine, its = variant.accuracy_phone, base.accuracy_phone
+    if mine is None or its is None or mine.total != its.total:
+        return None
+    return its.value - mine.value
 
 
 def _fastest(variants: Sequence[Variant]) -> Variant:
@@ -116,9 +136,10 @@ def _size_claim(best: Variant, base: Variant) -> list[str]:
 
 
 def _accuracy_claim(best: Variant, base: Variant) -> str:
-    if best.accuracy_phone is None or base.accuracy_phone is None:
+    lost = _lost_accuracy(best, base)
+    if lost is None:
         return "accuracy not known"
-    points = 100.0 * (best.accuracy_phone.value - base.accuracy_phone.value)
+    points = -100.0 * lost
     if abs(points) < 0.05:
         return "equally accurate"
     return f"{abs(points):.1f} points {'more' if points > 0 else 'less'} accurate"
@@ -132,8 +153,6 @@ def _reasons(best: Variant, base: Variant) -> tuple[str, ...]:
             f"Speed-up {ratio.value:.2f}x (95 % interval {ratio.low:.2f} to {ratio.high:.2f}) "
             f"over {best.latency.blocks} rounds against {base.variant}."
         )
-    elif best.latency_reason:
-        said.append(f"Chosen by size alone: {best.latency_reason}.")
     if best.accuracy_phone is None and best.accuracy_phone_reason:
         said.append(f"Accuracy is not known: {best.accuracy_phone_reason}.")
     elif best.accuracy_phone is not None:

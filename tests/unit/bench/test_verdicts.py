@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_bench import verdicts
+from device_bench.record import Parity
 from device_bench.report.build import build_report
 from device_bench.report.model import Estimate
 from device_bench.store import opened
@@ -134,3 +135,32 @@ def test_statistics_are_derived_from_the_raw_blocks(tmp_path):
     assert (latency.blocks, latency.samples) == (5, 15)
     assert report.phones[0].key != "vphone0"
     assert "vphone0" not in report.model_dump_json()
+
+
+def test_without_latency_parity_is_told_and_nothing_recommended(tmp_path):
+    report = report_of(
+        tmp_path, {"dense_float32": (SLOW, {}, "ok"), "dense_int8": (FAST, {}, "ok")}
+    )
+    exact = Parity(
+        engine="e", samples=4, bit_identical=True, max_abs_difference=0.0, argmax_agreement=1.0
+    )
+    near = exact.model_copy(update={"bit_identical": False})
+    untimed = {"latency": None, "latency_reason": "no clock", "comparison": None}
+    variants = [
+        v.model_copy(update={**untimed, "parity": (parity,)})
+        for v, parity in zip(report.phones[0].recipes[0].variants, (near, exact), strict=True)
+    ]
+    found = verdicts.answer("p", "dense_float32", variants)
+    assert found.chosen is None
+    assert "2 of 2 variants answer like the host, 1 of them bit for bit" in found.headline
+    assert "No latency: no clock." in found.detail
+
+
+def test_accuracies_over_different_samples_are_not_compared(tmp_path):
+    report = report_of(
+        tmp_path, {"dense_float32": (SLOW, {}, "ok"), "dense_int8": (FAST, {}, "ok")}
+    )
+    base, fast = report.phones[0].recipes[0].variants
+    base = base.model_copy(update={"accuracy_phone": Accuracy.of(40, 44)})
+    fast = fast.model_copy(update={"accuracy_phone": Accuracy.of(356, 360)})
+    assert "accuracy not known" in verdicts.answer("p", "dense_float32", [base, fast]).headline
