@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from sqlalchemy.dialects.sqlite import insert
 
+from android_harness.filelock import locked
 from device_bench.errors import StoreError
 from device_bench.record import Bench, Block, PhoneVisit, Run
 
@@ -75,7 +76,8 @@ class Store:
             self._engine = sa.create_engine(
                 f"sqlite:///{path}", connect_args={"timeout": BUSY_TIMEOUT_S}
             )
-            with self._engine.begin() as db:
+            lock = path.with_name(f"{path.name}.lock")
+            with locked(lock, "opening the store"), self._engine.begin() as db:
                 _prepare(db, path)
         except (sa.exc.DatabaseError, OSError) as exc:
             cause = exc.orig if isinstance(exc, sa.exc.DBAPIError) else exc
@@ -170,8 +172,8 @@ def _row(record: Bench | PhoneVisit | Run | Block) -> tuple[sa.Table, dict[str, 
 
 
 def _prepare(db: sa.Connection, path: Path) -> None:
+    """Make or check the tables; under a lock, since switching to WAL waits for nobody."""
     db.exec_driver_sql("PRAGMA journal_mode=WAL")
-    db.exec_driver_sql("BEGIN IMMEDIATE")  # two processes may make the same store
     version = int(db.exec_driver_sql("PRAGMA user_version").scalar_one())
     if version > SCHEMA_VERSION:
         raise StoreError(path, f"has schema {version}; this deploy-bench knows {SCHEMA_VERSION}")

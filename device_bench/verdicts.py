@@ -142,7 +142,15 @@ def _accuracy_claim(best: Variant, base: Variant) -> str:
     points = -100.0 * lost
     if abs(points) < 0.05:
         return "equally accurate"
+    if _within_noise(best, base):
+        return f"as accurate ({points:+.1f} points, within noise)"
     return f"{abs(points):.1f} points {'more' if points > 0 else 'less'} accurate"
+
+
+def _within_noise(best: Variant, base: Variant) -> bool:
+    """Whether the baseline's accuracy lies within this one's 95 % interval."""
+    mine, its = best.accuracy_phone, base.accuracy_phone
+    return mine is not None and its is not None and mine.low <= its.value <= mine.high
 
 
 def _reasons(best: Variant, base: Variant) -> tuple[str, ...]:

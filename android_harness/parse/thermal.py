@@ -188,7 +188,7 @@ def parse_zones(text: str) -> Thermal:
 def _blocks(text: str) -> list[tuple[Block, str]]:
     """The two blocks of temperatures; thresholds and cooling devices are left aside."""
     heads = list(_HEADING.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
+    ends = [*(head.start() for head in heads), len(text)][1:]
     return [
         (_BLOCKS[head[1]], text[head.end() : end])
         for head, end in zip(heads, ends, strict=True)

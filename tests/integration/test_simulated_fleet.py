@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from android_harness.transport.adb_shell_tcp import AdbShellTcp
-from android_harness.virtual.simulated.phone import SimulatedConfig, SimulatedPhone, main
+from android_harness.virtual.simulated.__main__ import main
+from android_harness.virtual.simulated.phone import SimulatedConfig, SimulatedPhone
 
 PHONES = 40
 DEADLINE_S = 60.0

@@ -164,3 +164,21 @@ def test_accuracies_over_different_samples_are_not_compared(tmp_path):
     base = base.model_copy(update={"accuracy_phone": Accuracy.of(40, 44)})
     fast = fast.model_copy(update={"accuracy_phone": Accuracy.of(356, 360)})
     assert "accuracy not known" in verdicts.answer("p", "dense_float32", [base, fast]).headline
+
+
+@pytest.mark.parametrize(
+    ("correct", "claim"),
+    [
+        (356, "equally accurate"),
+        (355, "as accurate (-0.3 points, within noise)"),
+        (359, "as accurate (+0.8 points, within noise)"),
+    ],
+)
+def test_a_difference_in_accuracy_is_claimed_only_beyond_its_noise(tmp_path, correct, claim):
+    report = report_of(
+        tmp_path, {"dense_float32": (SLOW, {}, "ok"), "dense_int8": (FAST, {}, "ok")}
+    )
+    base, fast = report.phones[0].recipes[0].variants
+    base = base.model_copy(update={"accuracy_phone": Accuracy.of(356, 360)})
+    fast = fast.model_copy(update={"accuracy_phone": Accuracy.of(correct, 360)})
+    assert claim in verdicts.answer("p", "dense_float32", [base, fast]).headline

@@ -156,3 +156,8 @@ def test_kernel_zones_are_thousandths_of_a_degree() -> None:
 
 def test_no_zones() -> None:
     assert parse_zones("cat: Permission denied\n").rows == ()
+
+
+def test_a_service_without_any_block_has_no_rows():
+    found = parse_thermal("IsStatusOverride: false\nThermal Status: 2\nHAL Ready: true\n")
+    assert (found.status, found.rows) == (ThermalStatus.MODERATE, ())

@@ -1,0 +1,70 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from device_bench import cli
+from device_bench.exits import Exit
+
+COMMANDS = ("run", "build", "bench", "report", "plan", "recipe", "devices", "clean")
+
+
+def call(*arguments):
+    return CliRunner().invoke(cli.app, list(arguments))
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys, device_bench.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    heavy = {"tensorflow", "numpy", "scipy", "sqlalchemy", "altair", "adb_shell", "rich"}
+    assert loaded & heavy == set()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    done = call(command, "--help")
+    assert done.exit_code == 0
+    assert command == "devices" or "Example" in done.output
+
+
+def test_planning_loads_no_tensorflow():
+    code = (
+        "import sys; sys.argv = ['x', 'plan', 'digits_mobile']\n"
+        "from device_bench import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "dense/train" in done.stdout
+
+
+def test_schemas_are_json():
+    assert json.loads(call("recipe", "--schema").output)["additionalProperties"] is False
+    assert "phones" in json.loads(call("report", "--schema").output)["properties"]
+
+
+def test_recipes_are_listed():
+    output = call("recipe").output
+    assert "digits_mobile" in output
+    assert "mobilenet_v2" in output
+
+
+def test_no_bench_yet_says_what_to_run(tmp_path):
+    done = call("report", "--out", str(tmp_path))
+    assert done.exit_code == Exit.USAGE
+    assert "deploy-bench run" in done.output
+
+
+def test_a_store_from_the_future_is_our_trouble(tmp_path):
+    import sqlite3
+
+    db = sqlite3.connect(tmp_path / "bench.sqlite")
+    db.execute("PRAGMA user_version=99")
+    db.close()
+    done = call("report", "--out", str(tmp_path))
+    assert done.exit_code == Exit.INFRA
+    assert "schema 99" in done.output
