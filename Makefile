@@ -22,8 +22,9 @@ TEST_PACKAGES := adb chromium
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
-deploy-bench: setup ## compress, run on the phone (or a virtual one), report: RECIPES="..." ARGS="..."
-	@$(BIN)/deploy-bench run $(RECIPES) $(ARGS)
+deploy-bench: ## compress, run on the phone (or a virtual one), report: RECIPES="..." ARGS="..."
+	@started=$$SECONDS; $(MAKE) setup; echo "set-up took $$((SECONDS - started)) s"; \
+	  $(BIN)/deploy-bench run $(RECIPES) $(ARGS)
 
 test: system-test setup ## everything: style, types, contracts, unit, integration, virtual phone
 	@$(MAKE) check
