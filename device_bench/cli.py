@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
 import typer
 
 from android_harness.errors import FailureKind, HarnessError, NoPhone, ToolMissing
-from device_bench.errors import StoreError
+from device_bench.errors import BenchError, UnknownBench
 from device_bench.exits import HELP, Exit
 from pipeline.errors import ConversionError, PipelineError, ReferenceFailed, StageFailed
 
@@ -87,7 +87,7 @@ def _told(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt:
             _complain("stopped; what was finished is stored, the same command goes on from there")
             raise typer.Exit(Exit.INTERRUPTED) from None
-        except (HarnessError, PipelineError, StoreError) as exc:
+        except (HarnessError, PipelineError, BenchError) as exc:
             _complain(str(exc))
             raise typer.Exit(_exit_of(exc)) from exc
 
@@ -407,7 +407,7 @@ def _exit_of(exc: Exception) -> Exit:
             return Exit.MODEL
         case HarnessError(kind=FailureKind.DEVICE):
             return Exit.DEVICE
-        case PipelineError():
+        case PipelineError() | UnknownBench():
             return Exit.USAGE
         case _:
             return Exit.INFRA

@@ -10,7 +10,7 @@ import numpy as np
 from android_harness.evidence import Evidence
 from android_harness.parse.runner import RunnerReport, parse_runner
 from device_bench import record, stats, verdicts
-from device_bench.errors import StoreError
+from device_bench.errors import UnknownBench
 from device_bench.report import model
 from device_bench.store import Store
 
@@ -27,11 +27,12 @@ def build_report(store: Store, bench_id: str) -> model.Report:
     """The report of a stored bench.
 
     Raises:
-        StoreError: no such bench.
+        UnknownBench: no such bench.
     """
     bench = store.bench(bench_id)
     if bench is None:
-        raise StoreError(store.path, f"holds no bench {bench_id!r}")
+        newest = tuple(found.id for found in store.benches()[:3])
+        raise UnknownBench(store.path, bench_id, newest)
     return model.Report(
         bench=bench.id,
         created_at_utc=bench.finished_at_utc or bench.created_at_utc,

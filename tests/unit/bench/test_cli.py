@@ -7,6 +7,8 @@ from typer.testing import CliRunner
 
 from device_bench import cli
 from device_bench.exits import Exit
+from device_bench.store import opened
+from tests.factories import make_bench
 
 COMMANDS = ("run", "build", "bench", "report", "plan", "recipe", "devices", "clean")
 
@@ -68,3 +70,11 @@ def test_a_store_from_the_future_is_our_trouble(tmp_path):
     done = call("report", "--out", str(tmp_path))
     assert done.exit_code == Exit.INFRA
     assert "schema 99" in done.output
+
+
+def test_an_unknown_bench_names_those_that_are_known(tmp_path):
+    with opened(tmp_path / "bench.sqlite") as store:
+        store.save(make_bench())
+    done = call("report", "nope", "--out", str(tmp_path))
+    assert done.exit_code == Exit.USAGE
+    assert make_bench().id in done.output
