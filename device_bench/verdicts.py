@@ -121,13 +121,17 @@ def _speed_claim(best: Variant) -> list[str]:
     speedup = best.comparison.speedup
     match best.comparison.verdict:
         case "faster":
-            return [f"{speedup.value:.2g}x faster"]
+            return [f"{_times(speedup.value)} faster"]
         case "slower":
-            return [f"{1.0 / speedup.value:.2g}x slower"]
+            return [f"{_times(1.0 / speedup.value)} slower"]
         case "same":
             return ["equally fast"]
         case "cannot tell":
             return ["not measurably faster"]
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f}x" if ratio < 10.0 else f"{ratio:.0f}x"
 
 
 def _size_claim(best: Variant, base: Variant) -> list[str]:

@@ -66,7 +66,7 @@ def test_the_fastest_is_chosen_and_the_reason_is_said(tmp_path):
     )
     found = report.phones[0].recipes[0].answer
     assert found.chosen == "dense_int8"
-    assert "2x faster" in found.headline
+    assert "2.0x faster" in found.headline
     assert "Virtual Phone" in found.headline
     assert any("95 % interval" in line for line in found.detail)
     assert any("Energy not measured" in line for line in found.detail)
