@@ -117,6 +117,9 @@ class PhoneBench:
             KeyboardInterrupt: the phone was left clean and what was finished is stored.
         """
         self._total = len(self._steps)
+        for run in list(self._runs.values()):  # killed after its last block, before it was closed
+            if run.status == "open" and run.check is not None:
+                self._close_if_finished(run.name)
         losses = 0
         while self._steps and not self._stop.is_set():
             try:

@@ -66,6 +66,19 @@ def test_an_interrupted_bench_leaves_the_phone_clean_and_goes_on(
         assert len(again.benches) == 2
 
 
+def test_a_run_killed_after_its_last_block_is_closed_by_the_next_bench(bench, float_model):
+    with SimulatedPhone() as phone:
+        arguments = (float_model, "--phone", f"{phone.host}:{phone.port}")
+        ended = bench(*arguments)
+        with opened(ended.out / "bench.sqlite") as store:  # as a kill would have left it
+            store.save(ended.benches[0].model_copy(update={"status": "open"}))
+            store.save(ended.runs[0].model_copy(update={"status": "open"}))
+        again = bench(*arguments)
+    assert "going on with" in again.stderr
+    assert [run.status for run in again.runs] == ["ok"]
+    assert again.blocks == ended.blocks
+
+
 @pytest.fixture
 def container():
     if os.geteuid() != 0:
