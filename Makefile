@@ -56,10 +56,10 @@ report: $(VENV)/.ready ## write the newest bench's report again
 	@$(BIN)/deploy-bench report
 
 virtual-phone: setup ## start a virtual phone for playing; prints host:port
-	@$(BIN)/deploy-bench virtual-phone start $(ARGS)
+	@$(BIN)/python -m android_harness.virtual start --name playground $(ARGS)
 
 virtual-phone-stop: $(VENV)/.ready ## stop it
-	@$(BIN)/deploy-bench virtual-phone stop $(ARGS)
+	@$(BIN)/python -m android_harness.virtual stop playground
 
 bench-harness: system-test setup ## what the harness itself costs, side by side with adb and Python
 	@$(BIN)/python -m tests.benchmarks.harness $(ARGS)

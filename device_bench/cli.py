@@ -10,7 +10,7 @@ import logging
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
 
 import typer
 
@@ -22,6 +22,7 @@ from pipeline.errors import ConversionError, PipelineError, ReferenceFailed, Sta
 if TYPE_CHECKING:
     from device_bench.progress import Progress
     from device_bench.record import Protocol
+    from device_bench.report.model import Report
     from device_bench.stopwatch import Stopwatch
     from device_bench.targets import Selection
     from device_bench.variants import Variants
@@ -41,10 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-virtual_app = typer.Typer(
-    help="Virtual phones for playing.", no_args_is_help=True, rich_markup_mode=None
-)
-app.add_typer(virtual_app, name="virtual-phone")
+
 
 Phones = Annotated[
     list[str] | None,
@@ -266,43 +264,6 @@ def clean(
         typer.echo(f"{selector}: {REMOTE_ROOT} is gone")
 
 
-@virtual_app.command("start")
-@_told
-def virtual_start(
-    kind: Annotated[str | None, typer.Option(help="container, kvm, emulated")] = None,
-    name: Annotated[str, typer.Option(help="its name; several may run")] = "playground",
-) -> None:
-    """Start a virtual phone in the background and print host:port."""
-    from android_harness import virtual
-    from android_harness.evidence import Fidelity
-
-    offers = [offer for offer in virtual.offers() if kind in (None, offer.fidelity)]
-    ready = next((offer for offer in offers if offer.ready), None)
-    if ready is None:
-        _complain("no virtual phone can be started here:")
-        for offer in offers:
-            _complain(f"  {offer.fidelity}: {offer.reason}")
-        raise typer.Exit(Exit.NO_PHONE)
-    options = virtual.Options(keep=True)  # outlives this command
-    phone = virtual.start(Fidelity(ready.fidelity), ready.arch, name, options)
-    typer.echo(f"{phone.host}:{phone.port}")
-    typer.echo(f"  {phone.fidelity}, {phone.abi}; try: adb connect {phone.host}:{phone.port}")
-
-
-@virtual_app.command("stop")
-@_told
-def virtual_stop(
-    name: Annotated[str, typer.Option(help="which one")] = "playground",
-    everything: Annotated[bool, typer.Option("--all", help="all of them")] = False,
-) -> None:
-    """Stop a virtual phone."""
-    from android_harness import virtual
-
-    for stopped in [phone.name for phone in virtual.running()] if everything else [name]:
-        virtual.stop(stopped)
-        typer.echo(f"stopped {stopped}")
-
-
 def _measure(
     variants: "tuple[Variants, ...]",
     selection: "Selection",
@@ -338,13 +299,10 @@ def _finish(out: Path, bench: str) -> None:
     raise typer.Exit(_judged(made))
 
 
-def _judged(made: Any) -> Exit:
-    from android_harness.errors import FailureKind
-
+def _judged(made: "Report") -> Exit:
     variants = [v for p in made.phones for r in p.recipes for v in r.variants]
     kinds = {v.failures[-1].kind for v in variants if v.status != "ok" and v.failures}
-    wrong = any(w.startswith("wrong outputs") for v in variants for w in v.warnings)
-    if FailureKind.MODEL in kinds or wrong:
+    if FailureKind.MODEL in kinds or any(v.wrong for v in variants):
         return Exit.MODEL
     if FailureKind.DEVICE in kinds:
         return Exit.DEVICE
