@@ -38,7 +38,7 @@ def check_outputs(artifact: Artifact, outputs: Path, samples: int) -> Check:
         accuracy=accuracy,
         accuracy_reason=reason,
         parity=parity,
-        warnings=_warnings(artifact, found, parity),
+        wrong=_wrong(artifact, found, parity),
     )
 
 
@@ -90,22 +90,22 @@ def _parity(
     )
 
 
-def _warnings(artifact: Artifact, found: Values, parity: tuple[Parity, ...]) -> tuple[str, ...]:
-    """Sentences; those beginning with ``wrong outputs`` take a variant out of the answer."""
+def _wrong(artifact: Artifact, found: Values, parity: tuple[Parity, ...]) -> str | None:
+    """Why the outputs cannot be used: such a variant is never recommended."""
     if not np.all(np.isfinite(found)):
-        return ("wrong outputs: NaN or infinity on the phone",)
+        return "NaN or infinity on the phone"
     same = next((p for p in parity if p.engine.startswith(SAME_ENGINE)), None)
     if same is None or same.bit_identical or same.max_abs_difference is None:
-        return ()
+        return None
     if artifact.format == "int8":
         return (
-            f"wrong outputs: int8 differs from the same engine on the host by up to "
-            f"{same.max_abs_difference:.3g}, where it must be bit-identical",
+            f"int8 differs from the same engine on the host by up to "
+            f"{same.max_abs_difference:.3g}, where it must be bit-identical"
         )
     scale = float(np.max(np.abs(found))) or 1.0
     if artifact.format != "dynamic" and same.max_abs_difference > FLOAT_TOLERANCE * scale:
         return (
-            f"wrong outputs: differs from the host by up to {same.max_abs_difference:.3g} "
-            f"on outputs of up to {scale:.3g}",
+            f"differs from the host by up to {same.max_abs_difference:.3g} "
+            f"on outputs of up to {scale:.3g}"
         )
-    return ()
+    return None

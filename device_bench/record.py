@@ -142,7 +142,7 @@ class Check(_Stored):
     accuracy: Accuracy | None
     accuracy_reason: str | None
     parity: tuple[Parity, ...]
-    warnings: tuple[str, ...] = ()
+    wrong: str | None = Field(default=None, description="why these outputs cannot be used")
 
 
 class Run(_Stored):

@@ -48,7 +48,7 @@ def answer(phone: str, baseline: str, variants: Sequence[Variant]) -> Answer:
     speed cannot separate two, the smaller file wins. Without latency nothing is recommended.
     """
     base = next((v for v in variants if v.variant == baseline), None)
-    usable = [v for v in variants if v.status == "ok" and not _wrong(v)]
+    usable = [v for v in variants if v.status == "ok" and not v.wrong]
     if base is None or base.status != "ok":
         said = f"On {phone}, nothing can be said: the baseline {baseline} has no result."
         return Answer(headline=said, detail=_failures(variants), chosen=None)
@@ -76,10 +76,6 @@ def _without_latency(
     reason = f"No latency: {base.latency_reason}." if base.latency_reason else ""
     detail = tuple(line for line in (reason, *_failures(variants)) if line)
     return Answer(headline=said, detail=detail, chosen=None)
-
-
-def _wrong(variant: Variant) -> bool:
-    return any(w.startswith("wrong outputs") for w in variant.warnings)
 
 
 def _accurate_enough(variant: Variant, base: Variant) -> bool:

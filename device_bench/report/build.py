@@ -141,6 +141,7 @@ def _variant(
         accuracy_host=artifact.accuracy,
         accuracy_host_reason=artifact.accuracy_reason,
         parity=check.parity if check else (),
+        wrong=check.wrong if check else None,
         pushed_bytes=run.pushed_bytes,
         push_skipped=run.push_skipped,
         proof=_proof(visit, timed[0][1]) if timed else None,
@@ -149,8 +150,13 @@ def _variant(
             for stage in artifact.provenance.stages
         ),
         built_at_utc=artifact.provenance.built_at_utc,
-        warnings=(*artifact.warnings, *(check.warnings if check else ())),
+        warnings=_variant_warnings(run),
     )
+
+
+def _variant_warnings(run: record.Run) -> tuple[str, ...]:
+    wrong = run.check.wrong if run.check else None
+    return (*run.artifact.warnings, *((f"wrong outputs: {wrong}",) if wrong else ()))
 
 
 def _no_latency(visit: record.PhoneVisit, run: record.Run, blocks: int) -> str:

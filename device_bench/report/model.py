@@ -141,6 +141,7 @@ class Variant(_Part):
     accuracy_host: Accuracy | None
     accuracy_host_reason: str | None
     parity: tuple[Parity, ...]
+    wrong: str | None = Field(default=None, description="why its outputs cannot be used")
     pushed_bytes: int | None
     push_skipped: bool | None
     proof: Proof | None

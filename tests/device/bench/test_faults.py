@@ -22,7 +22,7 @@ from android_harness.virtual.simulated.faults import (
 )
 from android_harness.virtual.simulated.phone import SimulatedPhone
 from device_bench.exits import Exit
-from pipeline.artifact import sha256_of
+from pipeline.artifact import describe, sha256_of
 
 pytestmark = pytest.mark.device
 
@@ -163,3 +163,16 @@ def test_odd_phones_give_the_same_results(bench_on, simulated, fault):
     ended = bench_on(simulated(fault))
     assert ended.exit_code == Exit.OK, ended.stderr
     assert len(ended.blocks) == 6
+
+
+def test_outputs_unlike_the_hosts_are_the_models_failure(bench, simulated, int8_model, tmp_path):
+    phone, folder = simulated(), tmp_path / "variant"
+    artifact = describe(int8_model, folder)
+    reference = artifact.path(artifact.references[0].outputs_file)
+    expected = bytearray(reference.read_bytes())
+    expected[0] ^= 1  # as if the phone had answered one step off
+    reference.write_bytes(bytes(expected))
+    ended = bench(folder, "--phone", f"{phone.host}:{phone.port}")
+    assert ended.exit_code == Exit.MODEL, ended.stderr
+    assert "bit-identical" in ended.runs[0].check.wrong
+    assert "ship" not in ended.stdout

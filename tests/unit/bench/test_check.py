@@ -19,7 +19,7 @@ def test_equal_outputs_are_bit_identical_and_right(tmp_path):
     assert found.parity[0].bit_identical
     assert found.parity[0].max_abs_difference == 0.0
     assert found.parity[0].argmax_agreement == 1.0
-    assert found.warnings == ()
+    assert found.wrong is None
 
 
 def test_accuracy_comes_from_the_phones_own_answers(tmp_path):
@@ -28,7 +28,7 @@ def test_accuracy_comes_from_the_phones_own_answers(tmp_path):
     found = checked(artifact, values, tmp_path)
     assert found.accuracy.correct == 3
     assert found.parity[0].argmax_agreement == 0.75
-    assert found.warnings[0].startswith("wrong outputs")
+    assert found.wrong.startswith("differs from the host")
 
 
 def test_a_small_float_difference_is_no_fault(tmp_path):
@@ -36,7 +36,7 @@ def test_a_small_float_difference_is_no_fault(tmp_path):
     found = checked(artifact, np.eye(4, dtype=np.float32) + np.float32(1e-6), tmp_path)
     assert not found.parity[0].bit_identical
     assert found.parity[0].max_abs_difference == pytest.approx(1e-6, rel=0.1)
-    assert found.warnings == ()
+    assert found.wrong is None
 
 
 def test_int8_must_be_bit_identical(tmp_path):
@@ -49,7 +49,7 @@ def test_int8_must_be_bit_identical(tmp_path):
     found = checked(artifact, other, tmp_path)
     assert found.accuracy.correct == 4
     assert found.parity[0].max_abs_difference == pytest.approx(0.5)  # one step of scale 0.5
-    assert "bit-identical" in found.warnings[0]
+    assert "bit-identical" in found.wrong
 
 
 def test_nan_is_a_wrong_output(tmp_path):
@@ -57,7 +57,7 @@ def test_nan_is_a_wrong_output(tmp_path):
     values = np.eye(4, dtype=np.float32)
     values[2, 2] = np.nan
     found = checked(artifact, values, tmp_path)
-    assert found.warnings == ("wrong outputs: NaN or infinity on the phone",)
+    assert found.wrong == "NaN or infinity on the phone"
     assert found.parity[0].max_abs_difference is None
 
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from device_bench import verdicts
-from device_bench.record import Parity
+from device_bench.record import Check, Parity
 from device_bench.report.build import build_report
 from device_bench.report.model import Estimate
 from device_bench.store import opened
@@ -122,7 +122,7 @@ def test_wrong_outputs_are_never_chosen(tmp_path):
         tmp_path, {"dense_float32": (SLOW, {}, "ok"), "dense_int8": (FAST, {}, "ok")}
     )
     base, fast = report.phones[0].recipes[0].variants
-    fast = fast.model_copy(update={"warnings": ("wrong outputs: NaN",)})
+    fast = fast.model_copy(update={"wrong": "NaN"})
     assert verdicts.answer("p", "dense_float32", [base, fast]).chosen == "dense_float32"
 
 
@@ -182,3 +182,21 @@ def test_a_difference_in_accuracy_is_claimed_only_beyond_its_noise(tmp_path, cor
     base = base.model_copy(update={"accuracy_phone": Accuracy.of(356, 360)})
     fast = fast.model_copy(update={"accuracy_phone": Accuracy.of(correct, 360)})
     assert claim in verdicts.answer("p", "dense_float32", [base, fast]).headline
+
+
+def test_wrong_outputs_are_told_on_the_page(tmp_path):
+    artifact = make_artifact(tmp_path / "a")
+    wrong = Check(
+        samples=4,
+        outputs_sha256="0" * 64,
+        accuracy=None,
+        accuracy_reason="x",
+        parity=(),
+        wrong="NaN",
+    )
+    with opened(tmp_path / "bench.sqlite") as store:
+        for record in (make_bench(), make_visit(), make_run(artifact, status="ok", check=wrong)):
+            store.save(record)
+        variant = build_report(store, make_bench().id).phones[0].recipes[0].variants[0]
+    assert variant.wrong == "NaN"
+    assert "wrong outputs: NaN" in variant.warnings
