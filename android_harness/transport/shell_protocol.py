@@ -14,10 +14,11 @@ from android_harness.places import REMOTE_ROOT
 
 _HEADER = struct.Struct("<BI")
 
-# adbd ends only the shell it started, not the shell's children: the first line of stderr tells
-# which process group must be ended when a command passes its deadline.
+# adbd ends only the shell it started, not the shell's children: the first line of stdout tells
+# which process group must be ended when a command is broken off. Not of stderr: when both have
+# something, adbd sends stdout first, and a command whose output came before its pid was orphaned.
 _PID_MARK = b"deploy-bench-pid:"
-_PROLOGUE = "exec </dev/null; echo deploy-bench-pid:$$ >&2\n"
+_PROLOGUE = "exec </dev/null; echo deploy-bench-pid:$$\n"
 
 # More than any command of ours prints; a phone that floods us is cut off, not stored.
 MAX_OUTPUT_BYTES = 64 << 20
@@ -80,7 +81,7 @@ class ShellV2:
 
     def finish(self) -> ShellOutput:
         """What was said, without our own first line."""
-        _cut_pid(self.output, self.output.stderr)
+        _cut_pid(self.output, self.output.stdout)
         return self.output
 
     def _take(self, kind: int, data: bytearray) -> None:

@@ -27,7 +27,9 @@ def gone(transport: StreamTransport, argument: str, patience_s: float = 5.0) -> 
     while time.monotonic() < end:
         # The brackets keep the pattern from finding itself.
         pattern = f"[{argument[0]}]{argument[1:]}"
-        found = f"cat /proc/[0-9]*/cmdline 2>/dev/null | grep -a -c 'sleep.{pattern}'"
+        # Arguments end in NUL, where toybox's grep would stop reading.
+        words = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '"
+        found = f"{words} | grep -a -c 'sleep {pattern}'"
         listed = transport.shell(found, timeout_s=S)
         if listed.text.strip() == "0":
             return True

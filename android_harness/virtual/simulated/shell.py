@@ -154,7 +154,7 @@ def _pump(stream: Stream, process: subprocess.Popen[bytes], output: _Output) -> 
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ, kind)
         while selector.get_map():
-            ready = selector.select(_POLL_S)
+            ready = sorted(selector.select(_POLL_S), key=_kind)  # stdout first, as adbd sends
             if stream.closed:
                 raise LinkEnded
             for key, _ in ready:
@@ -163,6 +163,11 @@ def _pump(stream: Stream, process: subprocess.Popen[bytes], output: _Output) -> 
                 else:
                     selector.unregister(key.fileobj)
     output.flush()
+
+
+def _kind(event: tuple[selectors.SelectorKey, int]) -> ShellFrame:
+    kind: ShellFrame = event[0].data
+    return kind
 
 
 def _wait(stream: Stream, process: subprocess.Popen[bytes], *, until_closed: bool) -> None:

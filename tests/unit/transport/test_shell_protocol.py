@@ -33,12 +33,12 @@ def test_packets_cut_anywhere_give_the_same_output(
     assert output.stderr == b"".join(text for kind, text in said if kind == 2)
 
 
-def test_our_own_first_line_is_taken_out_of_stderr() -> None:
+def test_our_own_first_line_is_taken_out_of_stdout() -> None:
     reader = ShellV2()
-    reader.feed(packet(2, b"deploy-bench-pid:4711\n") + packet(2, b"real\n"))
+    reader.feed(packet(1, b"deploy-bench-pid:4711\n") + packet(1, b"real\n"))
     output = reader.finish()
     assert output.pid == 4711
-    assert output.stderr == b"real\n"
+    assert output.stdout == b"real\n"
 
 
 def test_a_command_that_never_began_has_no_pid() -> None:
