@@ -61,6 +61,13 @@ class NumberFormat(StrEnum):
     FLOAT16 = "float16"  # weights stored as float16, computed as the engine likes
     DYNAMIC = "dynamic"  # weights int8, activations quantized while running
     INT8 = "int8"  # weights, activations, input and output int8
+    INT16X8 = "int16x8"  # weights int8, activations int16: for finding out what int8 costs
+    DYNAMIC_CONV = "dynamic_conv"  # as dynamic, but depthwise convolutions stay float
+    WEIGHT_INT8 = "weight_int8"  # weights int8, everything computed in float
+    WEIGHT_INT4 = "weight_int4"  # weights int4, everything computed in float
+    MIXED = "mixed"  # int8, but the layers that lose most stay float
+    FLOAT32_SPARSE = "float32_sparse"  # zeros left out of the file
+    FLOAT16_SPARSE = "float16_sparse"
 
 
 class _Stored(BaseModel):
@@ -166,6 +173,7 @@ class StageRecord(_Stored):
     name: str
     parameters: dict[str, Any]
     key: str
+    facts: dict[str, Any] = Field(default={})  # what the stage said of its work
 
 
 @final
@@ -210,6 +218,7 @@ class Artifact(_Stored):
     accuracy_reason: str | None = None
     test: TestSet
     references: tuple[Reference, ...]
+    conversion: dict[str, Any] = Field(default={})  # what the conversion said of its work
     warnings: tuple[str, ...] = Field(default=())
     provenance: Provenance
 

@@ -4,6 +4,7 @@ Pure but for reading the sources and files that are hashed; TensorFlow is never 
 a build would do can be shown at once.
 """
 
+import ast
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -30,19 +32,15 @@ class CallKind(StrEnum):
     CONVERT = "convert"  # a Keras model becomes a .tflite with its reference outputs
 
 
-# Whose source decides what a call gives: a change there makes its cached output stale. Comments
-# count too; training once too often costs less than one stale number.
-_EVERY_CALL: Final = ("data.py", "keras_compat.py", "module.py", "work.py")
-_STAGE_SOURCES: Final[Mapping[str, tuple[str, ...]]] = {
-    "train": ("stages/fit.py", "stages/train.py"),
-    "prune_weights": ("stages/fit.py", "stages/prune_weights.py"),
-    "finetune": ("stages/fit.py", "stages/finetune.py"),
-}
-_CONVERT_SOURCES: Final = (
-    "variant.py", "export/tflite.py", "export/size.py", "stages/evaluate.py", "tflite_file.py",
-    "reference/answers.py", "reference/litert.py", "reference/tflite_runtime.py",
-    "reference/process.py",
-)  # fmt: skip
+# Whose source decides what a call gives, with all they import: a change there makes its cached
+# output stale. Comments count too; training once too often costs less than one stale number.
+_EVERY_CALL: Final = "work"
+# The engines run in processes of their own, so nothing imports them.
+_CONVERT: Final = ("variant", "reference.litert", "reference.tflite_runtime")
+# What only says, asks, plans or keeps; no number depends on it.
+_IDLE: Final = frozenset({
+    "artifact", "cache", "errors", "order", "plan", "recipe", "runner", "settings",
+})  # fmt: skip
 _TRAINING_PACKAGES: Final = (
     "numpy", "pillow", "scikit-learn", "scipy", "tensorflow", "tensorflow-model-optimization",
     "tf-keras",
@@ -61,6 +59,7 @@ class Call:
         name: "build", a stage's name, or a number format.
         parent: key of the call whose model this one takes; None for "build".
         variant: the variant a conversion makes.
+        teacher: key of the call whose model a stage learns from.
     """
 
     key: str
@@ -70,6 +69,7 @@ class Call:
     parameters: Mapping[str, Any]
     parent: str | None = None
     variant: str | None = None
+    teacher: str | None = None
 
 
 @final
@@ -105,11 +105,12 @@ def plan_recipe(recipe: Recipe) -> Plan:
     """
     surroundings = _Surroundings.of(recipe)
     calls = tuple(_calls(recipe, surroundings))
-    sources = (*_EVERY_CALL, *_CONVERT_SOURCES, *(s for t in _STAGE_SOURCES.values() for s in t))
+    stages = {call.name for call in calls if call.kind is CallKind.STAGE}
+    sources = _sources(_EVERY_CALL, *_CONVERT, *(f"stages.{stage}" for stage in stages))
     return Plan(
         recipe=recipe,
         calls=calls,
-        code_sha256=_hash({**_sources(tuple(sorted(set(sources)))), "recipe": surroundings.code}),
+        code_sha256=_hash({**sources, "recipe": surroundings.code}),
         packages=_versions(_CONVERT_PACKAGES),
     )
 
@@ -158,7 +159,10 @@ def _calls(recipe: Recipe, around: _Surroundings) -> Iterator[Call]:
     for branch in recipe.branch:
         parent = ends[branch.start]
         for stage in branch.stages:
-            call = _stage_call(recipe, branch, stage, parent, data)
+            teacher = None if stage.distil is None else ends[stage.distil.teacher]
+            call = _stage_call(
+                recipe, f"{branch.name}/{stage.stage}", stage, (parent, teacher), data
+            )
             yield call
             parent = call.key
         ends[branch.name] = parent
@@ -176,16 +180,20 @@ def _build_call(recipe: Recipe, around: _Surroundings) -> Call:
     return Call(key=key, kind=CallKind.BUILD, label="build", name="build", parameters=parameters)
 
 
-def _stage_call(recipe: Recipe, branch: Branch, stage: Stage, parent: str, data: str) -> Call:
-    parameters = stage.model_dump(exclude={"stage"})
+def _stage_call(
+    recipe: Recipe, label: str, stage: Stage, models: tuple[str, str | None], data: str
+) -> Call:
+    parameters = stage.model_dump(mode="json", exclude={"stage"}, exclude_none=True)
+    parent, teacher = models
     key = _hash({
         "kind": stage.stage, "parameters": parameters, "seed": recipe.seed, "parent": parent,
-        "data": data, "sources": _sources((*_EVERY_CALL, *_STAGE_SOURCES[stage.stage])),
+        "teacher": teacher, "data": data,
+        "sources": _sources(_EVERY_CALL, f"stages.{stage.stage}"),
         "packages": _versions(_TRAINING_PACKAGES),
     })  # fmt: skip
     return Call(
-        key=key, kind=CallKind.STAGE, label=f"{branch.name}/{stage.stage}", name=stage.stage,
-        parameters=parameters, parent=parent,
+        key=key, kind=CallKind.STAGE, label=label, name=stage.stage, parameters=parameters,
+        parent=parent, teacher=teacher,
     )  # fmt: skip
 
 
@@ -193,9 +201,11 @@ def _convert_call(
     recipe: Recipe, branch: Branch, number_format: NumberFormat, parent: str, data: str
 ) -> Call:
     samples = recipe.bench.samples
+    quantize = recipe.quantize.model_dump()
     key = _hash({
         "kind": "convert", "format": number_format, "samples": samples, "seed": recipe.seed,
-        "parent": parent, "data": data, "sources": _sources((*_EVERY_CALL, *_CONVERT_SOURCES)),
+        "quantize": quantize,
+        "parent": parent, "data": data, "sources": _sources(_EVERY_CALL, *_CONVERT),
         "packages": _versions(_CONVERT_PACKAGES),
     })  # fmt: skip
     return Call(
@@ -214,8 +224,37 @@ def _file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _sources(names: tuple[str, ...]) -> dict[str, str]:
-    return {name: _file_hash(_PIPELINE / name) for name in names}
+def _sources(*modules: str) -> dict[str, str]:
+    """sha256 of the modules of this package, and of all that they import of it."""
+    reached: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        module = waiting.pop()
+        if module not in reached and module not in _IDLE:
+            reached[module], imported = _read_source(module)
+            waiting += imported
+    return dict(sorted(reached.items()))
+
+
+@cache
+def _read_source(module: str) -> tuple[str, tuple[str, ...]]:
+    """A module's sha256, and the modules of this package that it imports."""
+    content = (_PIPELINE / f"{module.replace('.', '/')}.py").read_bytes()
+    named = chain.from_iterable(_imported(node) for node in ast.walk(ast.parse(content)))
+    within = {name.removeprefix("pipeline.") for name in named if name.startswith("pipeline.")}
+    modules = (m for m in sorted(within) if (_PIPELINE / f"{m.replace('.', '/')}.py").is_file())
+    return hashlib.sha256(content).hexdigest(), tuple(modules)
+
+
+def _imported(node: ast.AST) -> list[str]:
+    """Names that may be modules: ``from pipeline.export import tflite`` names two."""
+    match node:
+        case ast.Import(names=names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module=str(module), names=names):
+            return [module, *(f"{module}.{alias.name}" for alias in names)]
+        case _:
+            return []
 
 
 @cache

@@ -8,16 +8,14 @@ import difflib
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, final
+from typing import Any, Literal, Self, final
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     PrivateAttr,
     ValidationError,
@@ -28,20 +26,19 @@ from pydantic_core import ErrorDetails
 from pipeline.artifact import NumberFormat
 from pipeline.data import Built, Data, Split
 from pipeline.errors import RecipeError
+from pipeline.order import Trait, check_formats, traits_after
+from pipeline.settings import STAGES, Asked, Distil, Stage
 
 __all__ = [
     "Bench",
     "Branch",
     "Built",
     "Data",
-    "Finetune",
     "ListedRecipe",
-    "PruneWeights",
     "Recipe",
     "RecipeError",
     "Split",
     "Stage",
-    "Train",
     "find_recipe",
     "list_recipes",
     "load_recipe",
@@ -58,57 +55,8 @@ _PATH_KEY = re.compile(r"(^|_)(file|folder|path)$")
 Parameter = bool | int | float | str | list[int] | list[float] | list[str]
 
 
-class _Asked(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True
-    )
-
-
-class _Fit(_Asked):
-    """What every stage that trains takes."""
-
-    epochs: PositiveInt = Field(description="passes over the training split")
-    batch: PositiveInt = Field(64, description="samples in one step")
-    learning_rate: PositiveFloat = Field(1e-3, description="of Adam, at the first step")
-    decay: Literal["cosine", "none"] = Field("cosine", description="of the learning rate, to 0")
-
-
 @final
-class Train(_Fit):
-    """Train the model as it stands."""
-
-    stage: Literal["train"]
-
-
-@final
-class PruneWeights(_Fit):
-    """Set the smallest weights to zero, more and more while training, then keep the zeros."""
-
-    stage: Literal["prune_weights"]
-    sparsity: float = Field(gt=0, lt=1, description="share of zeros in each pruned layer")
-    initial_sparsity: float = Field(0.0, ge=0, lt=1, description="share of zeros at the start")
-    ramp: float = Field(0.6, gt=0, le=1, description="share of the steps in which it grows")
-    every_steps: PositiveInt = Field(8, description="steps between two changes of the zeros")
-
-    @model_validator(mode="after")
-    def _grows(self) -> Self:
-        if self.initial_sparsity > self.sparsity:
-            raise ValueError("initial_sparsity is above sparsity")
-        return self
-
-
-@final
-class Finetune(_Fit):
-    """Train on with the weights that are zero held at zero."""
-
-    stage: Literal["finetune"]
-
-
-Stage = Annotated[Train | PruneWeights | Finetune, Field(discriminator="stage")]
-
-
-@final
-class Branch(_Asked):
+class Branch(Asked):
     """A line of stages from the untrained model, or from the end of another branch."""
 
     name: str = Field(pattern=_NAME)
@@ -129,7 +77,19 @@ class Branch(_Asked):
 
 
 @final
-class Bench(_Asked):
+class Quantize(Asked):
+    """How conversions choose, where they have a choice."""
+
+    calibration_samples: PositiveInt = Field(
+        128, description="training samples that ranges are taken from, each class alike"
+    )
+    tolerance: float = Field(
+        0.01, ge=0, lt=1, description="validation accuracy that format mixed may lose"
+    )
+
+
+@final
+class Bench(Asked):
     """What a phone is asked to do with the variants, where the command line does not say."""
 
     threads: tuple[PositiveInt, ...] = Field((1,), min_length=1)
@@ -139,7 +99,7 @@ class Bench(_Asked):
 
 
 @final
-class Recipe(_Asked):
+class Recipe(Asked):
     """One recipe, as asked."""
 
     name: str = Field("", description="the folder's name; may be left out")
@@ -153,6 +113,7 @@ class Recipe(_Asked):
         (), description="files model.py reads that are not parameters; they may be missing"
     )
     branch: tuple[Branch, ...] = Field(min_length=1)
+    quantize: Quantize = Field(default_factory=lambda: Quantize.model_validate({}))
     bench: Bench = Field(default_factory=lambda: Bench.model_validate({}))
 
     _folder: Path = PrivateAttr(default=Path())
@@ -173,6 +134,7 @@ class Recipe(_Asked):
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
         known: list[str] = []
+        traits: dict[str | None, frozenset[Trait]] = {None: frozenset()}
         for branch in self.branch:
             if branch.name in known:
                 raise ValueError(f"branch {branch.name!r} is there twice")
@@ -181,6 +143,7 @@ class Recipe(_Asked):
                 raise ValueError(
                     f"branch {branch.name!r} is from {branch.start!r}, but above it: {above}"
                 )
+            traits[branch.name] = _checked(branch, traits[branch.start], known)
             known.append(branch.name)
         if self.baseline not in self.variants:
             variants = ", ".join(self.variants)
@@ -289,6 +252,20 @@ def recipe_schema() -> dict[str, Any]:
     return Recipe.model_json_schema(by_alias=True)
 
 
+def _checked(branch: Branch, traits: frozenset[Trait], above: list[str]) -> frozenset[Trait]:
+    """What the branch's end holds; ValueError when its stages or formats contradict."""
+    try:
+        for stage in branch.stages:
+            traits = traits_after(traits, stage.stage)
+            if stage.distil is not None and stage.distil.teacher not in above:
+                known = ", ".join(above) or "none"
+                raise ValueError(f"teacher {stage.distil.teacher!r} is no branch above: {known}")
+        check_formats(traits, branch.formats)
+    except ValueError as exc:
+        raise ValueError(f"branch {branch.name!r}: {exc}") from exc
+    return traits
+
+
 def _roots(models: tuple[Path, ...] | None) -> tuple[Path, ...]:
     if models is not None:
         return models
@@ -334,11 +311,6 @@ def _is_path(key: str, value: Any) -> bool:
     return isinstance(value, str) and _PATH_KEY.search(key) is not None
 
 
-_STAGES: Mapping[str, type[_Fit]] = {
-    "train": Train, "prune_weights": PruneWeights, "finetune": Finetune,
-}  # fmt: skip
-
-
 def _explained(file: Path, exc: ValidationError) -> RecipeError:
     """The first fault in the words of the file: key, what is wrong, what would be right."""
     # A misspelt key shows as one that is missing, too; the unknown one tells more.
@@ -354,9 +326,9 @@ def _in_words(fault: ErrorDetails) -> tuple[str, str]:
             return "is no key here", _nearest(str(fault["loc"][-1]), _valid(fault["loc"]))
         case "union_tag_invalid":
             tag = str(fault["ctx"]["tag"]).strip("'")
-            return f"stage {tag!r} does not exist", _nearest(tag, list(_STAGES))
+            return f"stage {tag!r} does not exist", _nearest(tag, list(STAGES))
         case "union_tag_not_found":
-            return "names no stage", f"there is: {', '.join(_STAGES)}"
+            return "names no stage", f"there is: {', '.join(STAGES)}"
         case "missing":
             return "is missing", ""
         case _:
@@ -368,7 +340,7 @@ def _key_parts(loc: tuple[int | str, ...]) -> Iterator[str]:
     for before, part in zip((None, *loc), loc, strict=False):
         if isinstance(part, int):
             yield f"[{part}]"
-        elif not (isinstance(before, int) and part in _STAGES):
+        elif not (isinstance(before, int) and part in STAGES):
             yield f".{part}"
 
 
@@ -376,7 +348,11 @@ def _valid(loc: tuple[int | str, ...]) -> list[str]:
     """Keys that are right beside an unknown one."""
     match loc:
         case ("branch", int(), "stages", int(), str(tag), _):
-            model: type[BaseModel] = _STAGES[tag]
+            model: type[BaseModel] = STAGES[tag]
+        case ("branch", int(), "stages", int(), str(), "distil", _):
+            model = Distil
+        case ("quantize", _):
+            model = Quantize
         case ("branch", int(), _):
             model = Branch
         case ("bench", _):

@@ -63,7 +63,9 @@ class Worker(Protocol):
     def build(self, call: Call, folder: Path) -> dict[str, Any]:
         """Write the recipe's untrained model into ``folder``; returns facts."""
 
-    def stage(self, call: Call, parent: Entry, folder: Path, report: Report) -> dict[str, Any]:
+    def stage(
+        self, call: Call, parent: Entry, folder: Path, report: Report, teacher: Entry | None = None
+    ) -> dict[str, Any]:
         """Write the parent's model after the stage into ``folder``; returns facts."""
 
     def convert(self, call: Call, parent: Entry, folder: Path) -> dict[str, Any]:
@@ -164,18 +166,20 @@ class _Performance:
             return self._done[call.key]
         entry = read_entry(self.folder, call)
         if entry is None:
-            parent = None if call.parent is None else self._entry(self.plan.call(call.parent))
-            entry = self._make(call, parent)
+            entry = self._make(call, self._entry_of(call.parent), self._entry_of(call.teacher))
         else:
             self._tell(call, "cached")
         self._done[call.key] = entry
         return entry
 
-    def _make(self, call: Call, parent: Entry | None) -> Entry:
+    def _entry_of(self, key: str | None) -> Entry | None:
+        return None if key is None else self._entry(self.plan.call(key))
+
+    def _make(self, call: Call, parent: Entry | None, teacher: Entry | None) -> Entry:
         self._tell(call, "started")
         begun = time.monotonic()
         try:
-            entry = make_entry(self.folder, call, lambda folder: self._work(call, parent, folder))
+            entry = make_entry(self.folder, call, lambda to: self._work(call, parent, teacher, to))
         except PipelineError:
             raise
         except Exception as exc:
@@ -184,14 +188,16 @@ class _Performance:
         self._tell(call, "finished", seconds=time.monotonic() - begun)
         return entry
 
-    def _work(self, call: Call, parent: Entry | None, folder: Path) -> dict[str, Any]:
+    def _work(
+        self, call: Call, parent: Entry | None, teacher: Entry | None, folder: Path
+    ) -> dict[str, Any]:
         if self._worker is None:
             self._worker = self.make_worker(self.plan)
         if parent is None:
             return self._worker.build(call, folder)
         if call.kind is CallKind.CONVERT:
             return self._worker.convert(call, parent, folder)
-        return self._worker.stage(call, parent, folder, self._report(call))
+        return self._worker.stage(call, parent, folder, self._report(call), teacher)
 
     def _report(self, call: Call) -> Report:
         def report(step: int, steps: int, message: str) -> None:
@@ -243,9 +249,17 @@ class _Performance:
             }
         )
 
+    def _said(self, call: Call) -> dict[str, Any]:
+        """What a stage said of its work; nothing when its output was cleared away."""
+        entry = self._done.get(call.key)
+        if entry is None and call.kind is CallKind.STAGE:
+            entry = read_entry(self.folder, call)
+        said: dict[str, Any] = {} if entry is None else entry.facts.get("stage", {})
+        return said
+
     def _provenance(self, call: Call, entry: Entry) -> Provenance:
         stages = tuple(
-            StageRecord(name=c.name, parameters=dict(c.parameters), key=c.key)
+            StageRecord(name=c.name, parameters=dict(c.parameters), key=c.key, facts=self._said(c))
             for c in self.plan.lineage(call)
         )
         return Provenance(

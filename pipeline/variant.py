@@ -4,7 +4,6 @@ What comes out is everything an artifact holds but names and comparisons with ot
 """
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -16,7 +15,9 @@ from pipeline.artifact import MODEL_FILE, Accuracy, NumberFormat, Reference, Ten
 from pipeline.artifact import sha256_of as sha256_of_file
 from pipeline.data import Data
 from pipeline.errors import ConversionError, ReferenceFailed
+from pipeline.export.convert import Order, convert
 from pipeline.export.size import zstd_bytes
+from pipeline.recipe import Quantize
 from pipeline.reference.process import LITERT, TFLITE_RUNTIME, Engine, run_engine
 from pipeline.stages.evaluate import count_correct, keras_outputs, spread
 from pipeline.tflite_file import TfliteModel, read_model
@@ -32,6 +33,14 @@ TOLERANCE: Final = {
     NumberFormat.FLOAT16: 5e-2,
     NumberFormat.DYNAMIC: 0.5,
     NumberFormat.INT8: 0.5,
+    NumberFormat.INT16X8: 0.5,
+    NumberFormat.DYNAMIC_CONV: 0.5,
+    NumberFormat.WEIGHT_INT8: 0.5,
+    # Sixteen steps per channel lose what they lose; accuracy tells, not the distance.
+    NumberFormat.WEIGHT_INT4: 1.0,
+    NumberFormat.MIXED: 0.5,
+    NumberFormat.FLOAT32_SPARSE: 1e-3,
+    NumberFormat.FLOAT16_SPARSE: 5e-2,
 }
 # From here on a reader must be told, though the file may still be of use.
 REMARKABLE: Final = {
@@ -39,6 +48,13 @@ REMARKABLE: Final = {
     NumberFormat.FLOAT16: 1e-2,
     NumberFormat.DYNAMIC: 0.15,
     NumberFormat.INT8: 0.15,
+    NumberFormat.INT16X8: 0.15,
+    NumberFormat.DYNAMIC_CONV: 0.15,
+    NumberFormat.WEIGHT_INT8: 0.15,
+    NumberFormat.WEIGHT_INT4: 0.3,
+    NumberFormat.MIXED: 0.15,
+    NumberFormat.FLOAT32_SPARSE: 1e-4,
+    NumberFormat.FLOAT16_SPARSE: 1e-2,
 }
 # Keras answers this many samples for the check; a wrong kernel shows on every one.
 CHECKED_SAMPLES: Final = 64
@@ -54,18 +70,16 @@ class Source:
     name: str
     number_format: NumberFormat
     samples: int | None  # test samples a phone runs; None: all
+    quantize: Quantize
     accuracy_reason: str | None  # why no accuracy may be stated
     warnings: tuple[str, ...]
 
 
-def make_variant(
-    source: Source, convert: Callable[[Any, NumberFormat, NDArray[Any]], bytes], folder: Path
-) -> dict[str, Any]:
+def make_variant(source: Source, folder: Path) -> dict[str, Any]:
     """Write model.tflite, inputs.bin, labels.bin and outputs into ``folder``.
 
     Args:
         source: what it is made of.
-        convert: as pipeline.export.tflite.convert.
         folder: empty.
 
     Returns:
@@ -76,8 +90,13 @@ def make_variant(
         ReferenceFailed: LiteRT does not run it.
     """
     path = folder / MODEL_FILE
-    content = convert(source.model, source.number_format, source.data.train.inputs)
-    path.write_bytes(content)
+    made = convert(
+        Order(
+            model=source.model, number_format=source.number_format, data=source.data,
+            quantize=source.quantize, name=source.name,
+        )
+    )  # fmt: skip
+    path.write_bytes(made.content)
     model = read_model(path)
     chosen = spread(len(source.data.test.inputs), source.samples)
     inputs = source.data.test.inputs[chosen]
@@ -88,12 +107,14 @@ def make_variant(
     )
     warnings = (
         *source.warnings,
+        *made.warnings,
         *_remarks(model, source.number_format),
         *_compared(source, inputs, model, folder),
     )
     return {
-        **facts_of(model, content),
+        **facts_of(model, made.content),
         "format": source.number_format,
+        "conversion": made.facts,
         "test": test.model_dump(mode="json"),
         "references": [r.model_dump(mode="json") for r in references],
         "accuracy": references[0].model_dump(mode="json")["accuracy"],

@@ -1,21 +1,24 @@
 """The worker that performs a plan's calls with Keras."""
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Final, assert_never, final
+from types import ModuleType
+from typing import Any, Final, final
 
 from pipeline.artifact import NumberFormat
 from pipeline.cache import Entry
 from pipeline.data import Built, Data, Split
 from pipeline.errors import DataError
-from pipeline.export.tflite import convert
 from pipeline.keras_compat import keras
 from pipeline.module import RecipeModule, load_module
 from pipeline.plan import Call
-from pipeline.recipe import Finetune, PruneWeights, Recipe, Stage, Train
+from pipeline.recipe import Recipe
 from pipeline.runner import Report, now_utc
-from pipeline.stages import finetune, prune_weights, train
+from pipeline.settings import STAGES
+from pipeline.stages.given import Given, Outcome
 from pipeline.variant import Source, make_variant
 
 MODEL: Final = "model.keras"
@@ -51,36 +54,47 @@ class KerasWorker:
         self._save(built.model, folder)
         return {"accuracy_reason": built.accuracy_reason, "warnings": list(built.warnings)}
 
-    def stage(self, call: Call, parent: Entry, folder: Path, report: Report) -> dict[str, Any]:
-        """Write the parent's model after the stage; its last epoch's numbers are facts."""
+    def stage(
+        self, call: Call, parent: Entry, folder: Path, report: Report, teacher: Entry | None = None
+    ) -> dict[str, Any]:
+        """Write the parent's model after the stage; what the stage says of it are facts."""
         with self._scope():
-            model = self._load(parent)
-            model, numbers = _performed(_settings(call), model, self._data, self._seed, report)
-        self._save(model, folder)
-        # A trained model is nobody's random one any more.
-        return {"accuracy_reason": None, "warnings": [], "numbers": numbers}
+            given = Given(
+                model=self._load(parent), data=self._data, seed=self._recipe.seed, report=report,
+                teacher=None if teacher is None else _read(teacher),
+            )  # fmt: skip
+            outcome = _performed(call, given)
+        self._save(outcome.model, folder)
+        trained = bool(call.parameters["epochs"])
+        return {
+            # A trained model is nobody's random one any more.
+            "accuracy_reason": None if trained else parent.facts["accuracy_reason"],
+            "warnings": [*([] if trained else parent.facts["warnings"]), *outcome.warnings],
+            "stage": outcome.facts,
+        }
 
     def convert(self, call: Call, parent: Entry, folder: Path) -> dict[str, Any]:
         """Write a variant's files; facts are the artifact's fields."""
         facts = parent.facts
         samples = call.parameters["samples"]
+        recipe = self._recipe
         with self._scope():
             source = Source(
                 model=self._load(parent), data=self._data, name=str(call.variant),
                 number_format=NumberFormat(call.name),
-                samples=None if samples == "all" else int(samples),
+                samples=None if samples == "all" else int(samples), quantize=recipe.quantize,
                 accuracy_reason=facts["accuracy_reason"] or self._data.accuracy_reason,
                 warnings=(*facts["warnings"], *self._data.warnings),
             )  # fmt: skip
-            fields = make_variant(source, convert, folder)
+            fields = make_variant(source, folder)
         return {**fields, "data_sha256": self._data_sha256, "built_at_utc": now_utc()}
 
-    @property
-    def _seed(self) -> int:
-        return self._recipe.seed
-
     def _scope(self) -> Any:
-        return keras.utils.custom_object_scope(self._module.classes())
+        """Layers of the recipe's own model.py, and those its stages bring."""
+        stages = {stage.stage for branch in self._recipe.branch for stage in branch.stages}
+        brought = [_layers(_module_of(name)) for name in sorted(stages)]
+        classes: dict[str, Any] = {k: v for found in brought for k, v in found.items()}
+        return keras.utils.custom_object_scope(classes | self._module.classes())
 
     def _save(self, model: Any, folder: Path) -> None:
         with self._scope():
@@ -90,9 +104,7 @@ class KerasWorker:
         """The kept model; the last one stays, as the formats of a branch share it."""
         path = entry.folder / MODEL
         if self._loaded is None or self._loaded[0] != path:
-            # safe_mode refuses Lambda layers; this file is made from the recipe's own code.
-            model = keras.models.load_model(path, compile=False, safe_mode=False)
-            self._loaded = path, model
+            self._loaded = path, _read(entry)
         return self._loaded[1]
 
 
@@ -109,25 +121,25 @@ def data_sha256(data: Data) -> str:
     return total.hexdigest()
 
 
-def _performed(
-    settings: Stage, model: Any, data: Data, seed: int, report: Report
-) -> tuple[Any, dict[str, float]]:
-    match settings:
-        case Train():
-            return train.run(model, settings, data, seed, report)
-        case PruneWeights():
-            return prune_weights.run(model, settings, data, seed, report)
-        case Finetune():
-            return finetune.run(model, settings, data, seed, report)
-        case _:
-            assert_never(settings)
+def _read(entry: Entry) -> Any:
+    # safe_mode refuses Lambda layers; this file is made from the recipe's own code.
+    return keras.models.load_model(entry.folder / MODEL, compile=False, safe_mode=False)
 
 
-def _settings(call: Call) -> Stage:
-    kinds: dict[str, type[Stage]] = {
-        "train": Train, "prune_weights": PruneWeights, "finetune": Finetune,
-    }  # fmt: skip
-    return kinds[call.name].model_validate({"stage": call.name, **call.parameters})
+def _performed(call: Call, given: Given) -> Outcome:
+    settings = STAGES[call.name].model_validate({"stage": call.name, **call.parameters})
+    outcome: Outcome = _module_of(call.name).run(settings, given)
+    return outcome
+
+
+def _module_of(stage: str) -> ModuleType:
+    return import_module(f"pipeline.stages.{stage}")
+
+
+def _layers(stage: ModuleType) -> Mapping[str, Any]:
+    """Layer classes by which a model that was saved behind the stage is read again."""
+    brought: Mapping[str, Any] = stage.custom_objects() if hasattr(stage, "custom_objects") else {}
+    return brought
 
 
 def _check_model(built: Built, recipe: str) -> None:

@@ -1,7 +1,7 @@
 """Trained Keras model to a TFLite flatbuffer, in four number formats."""
 
 from collections.abc import Iterator
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ def _configured(model: Any, number_format: NumberFormat, calibration: NDArray[An
             converter.inference_input_type = tf.int8
             converter.inference_output_type = tf.int8
         case _:
-            assert_never(number_format)
+            raise AssertionError(number_format)
     return converter
 
 

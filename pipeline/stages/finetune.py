@@ -2,28 +2,27 @@
 
 from typing import Any
 
-from pipeline.data import Data
 from pipeline.keras_compat import copy_of, keras, tf
-from pipeline.recipe import Finetune
-from pipeline.stages.fit import Facts, Report, fit
+from pipeline.settings import Finetune
+from pipeline.stages.fit import fit
+from pipeline.stages.given import Facts, Given, Outcome
 from pipeline.stages.prune_weights import prunable, sparsity
 
 
-def run(model: Any, settings: Finetune, data: Data, seed: int, report: Report) -> tuple[Any, Facts]:
-    """Train a copy of ``model`` whose zero weights stay zero.
+def run(settings: Finetune, given: Given) -> Outcome:
+    """Train a copy of the model whose zero weights stay zero.
 
-    Returns:
-        The trained copy, not compiled, and the last epoch's numbers with the share of zeros.
+    Facts are the last epoch's numbers with the share of zeros.
 
     Raises:
         DataError: the training split has no labels.
     """
-    trained = copy_of(model)
-    facts = fit(trained, settings, data, seed, report, [_ZerosHeld(trained)])
-    return copy_of(trained), facts | {"sparsity": sparsity(trained)}
+    trained = copy_of(given.model)
+    facts = fit(trained, settings, given, [ZerosHeld(trained)])
+    return Outcome(model=copy_of(trained), facts=facts | {"sparsity": sparsity(trained)})
 
 
-class _ZerosHeld(keras.callbacks.Callback):  # type: ignore[misc]  # tf_keras is untyped
+class ZerosHeld(keras.callbacks.Callback):  # type: ignore[misc]  # tf_keras is untyped
     """Sets the weights that were zero at the start to zero again after every step."""
 
     def __init__(self, model: Any) -> None:
@@ -40,4 +39,5 @@ class _ZerosHeld(keras.callbacks.Callback):  # type: ignore[misc]  # tf_keras is
         self._hold = hold
 
     def on_train_batch_end(self, batch: int, logs: Facts | None = None) -> None:
+        """Put the zeros back."""
         self._hold()

@@ -1,7 +1,7 @@
 """The training loop every stage shares."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,23 +9,8 @@ from numpy.typing import NDArray
 from pipeline.data import Data
 from pipeline.errors import DataError
 from pipeline.keras_compat import keras
-
-# Told about each finished epoch: epoch, of how many, and what to say about it.
-Report = Callable[[int, int, str], None]
-Facts = dict[str, float]
-
-
-class Settings(Protocol):
-    """What the loop needs of a stage's parameters."""
-
-    @property
-    def epochs(self) -> int: ...  # noqa: D102
-    @property
-    def batch(self) -> int: ...  # noqa: D102
-    @property
-    def learning_rate(self) -> float: ...  # noqa: D102
-    @property
-    def decay(self) -> str: ...  # noqa: D102
+from pipeline.settings import Fit
+from pipeline.stages.given import Facts, Given, Report
 
 
 class Batches(keras.utils.Sequence):  # type: ignore[misc]  # tf_keras is untyped
@@ -73,22 +58,13 @@ class _Reporter(keras.callbacks.Callback):  # type: ignore[misc]  # tf_keras is 
         self._report(epoch + 1, self._epochs, text)
 
 
-def fit(
-    model: Any,
-    settings: Settings,
-    data: Data,
-    seed: int,
-    report: Report,
-    callbacks: Sequence[Any] = (),
-) -> Facts:
+def fit(model: Any, settings: Fit, given: Given, callbacks: Sequence[Any] = ()) -> Facts:
     """Train ``model`` in place.
 
     Args:
         model: gives logits (or probabilities, by a softmax at its end) float32[batch, classes].
         settings: epochs, batch size, learning rate.
-        data: its training split needs labels.
-        seed: of shuffling and augmentation.
-        report: called after each epoch.
+        given: data, whose training split needs labels; seed; who is told of each epoch.
         callbacks: Keras callbacks of the stage.
 
     Returns:
@@ -97,25 +73,25 @@ def fit(
     Raises:
         DataError: the training split has no labels.
     """
-    if data.train.labels is None:
+    if given.data.train.labels is None:
         raise DataError(model.name, "train.labels is None, so no stage can train")
-    keras.utils.set_random_seed(seed)
-    batches = Batches(data, settings.batch, seed)
+    keras.utils.set_random_seed(given.seed)
+    batches = Batches(given.data, settings.batch, given.seed)
     steps = settings.epochs * len(batches)
     model.compile(_optimizer(settings, steps), _loss(model), metrics=["accuracy"])
     history = model.fit(
-        batches, epochs=settings.epochs, verbose=0, validation_data=_validation(data),
-        callbacks=[*callbacks, _Reporter(settings.epochs, report)],
+        batches, epochs=settings.epochs, verbose=0, validation_data=_validation(given.data),
+        callbacks=[*callbacks, _Reporter(settings.epochs, given.report)],
     )  # fmt: skip
     return {name: float(values[-1]) for name, values in history.history.items()}
 
 
-def training_steps(settings: Settings, data: Data) -> int:
+def training_steps(settings: Fit, data: Data) -> int:
     """Optimizer steps fit() will do."""
     return settings.epochs * len(Batches(data, settings.batch, 0))
 
 
-def _optimizer(settings: Settings, steps: int) -> Any:
+def _optimizer(settings: Fit, steps: int) -> Any:
     rate: Any = settings.learning_rate
     if settings.decay == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)

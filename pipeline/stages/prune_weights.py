@@ -8,31 +8,29 @@ Source: Zhu and Gupta, "To prune, or not to prune", 2017 (the polynomial schedul
 
 from typing import Any
 
-from pipeline.data import Data
 from pipeline.keras_compat import copy_of, keras, pruning
-from pipeline.recipe import PruneWeights
-from pipeline.stages.fit import Facts, Report, fit, training_steps
+from pipeline.settings import PruneWeights
+from pipeline.stages.fit import fit, training_steps
+from pipeline.stages.given import Given, Outcome
 
 
-def run(
-    model: Any, settings: PruneWeights, data: Data, seed: int, report: Report
-) -> tuple[Any, Facts]:
-    """Prune and train a copy of ``model``; the wrappers are gone from what comes back.
+def run(settings: PruneWeights, given: Given) -> Outcome:
+    """Prune and train a copy of the model; the wrappers are gone from what comes back.
 
     Every stage takes and gives a plain Keras model, so that stages compose in any order and
     their outputs can be kept on disk. The zeros stay when a ``finetune`` stage follows.
 
-    Returns:
-        The pruned copy, not compiled, and the last epoch's numbers with the share of zeros.
+    Facts are the last epoch's numbers with the share of zeros.
 
     Raises:
         DataError: the training split has no labels.
     """
-    wrapped = _wrapped(copy_of(model), settings, training_steps(settings, data))
+    steps = training_steps(settings, given.data)
+    wrapped = _wrapped(copy_of(given.model), settings, steps)
     updates = pruning().UpdatePruningStep()  # without it tfmot's masks never change
-    facts = fit(wrapped, settings, data, seed, report, [updates])
+    facts = fit(wrapped, settings, given, [updates])
     stripped = copy_of(pruning().strip_pruning(wrapped))
-    return stripped, facts | {"sparsity": sparsity(stripped)}
+    return Outcome(model=stripped, facts=facts | {"sparsity": sparsity(stripped)})
 
 
 def prunable(layer: Any) -> bool:

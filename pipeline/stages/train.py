@@ -1,22 +1,17 @@
 """Train the model as it stands."""
 
-from typing import Any
-
-from pipeline.data import Data
 from pipeline.keras_compat import copy_of
-from pipeline.recipe import Train
-from pipeline.stages.fit import Facts, Report, fit
+from pipeline.settings import Train
+from pipeline.stages.fit import fit
+from pipeline.stages.given import Given, Outcome
 
 
-def run(model: Any, settings: Train, data: Data, seed: int, report: Report) -> tuple[Any, Facts]:
-    """Train a copy of ``model``.
-
-    Returns:
-        The trained copy, not compiled, and the last epoch's numbers.
+def run(settings: Train, given: Given) -> Outcome:
+    """Train a copy of the model; facts are the last epoch's numbers.
 
     Raises:
         DataError: the training split has no labels.
     """
-    trained = copy_of(model)
-    facts = fit(trained, settings, data, seed, report)
-    return copy_of(trained), facts
+    trained = copy_of(given.model)
+    facts = fit(trained, settings, given)
+    return Outcome(model=copy_of(trained), facts=facts)

@@ -218,22 +218,23 @@ def test_stages_leave_the_model_they_are_given_alone(
 ) -> None:
     from pipeline.keras_compat import keras
     from pipeline.module import load_module
-    from pipeline.recipe import Finetune, PruneWeights
+    from pipeline.settings import Finetune, PruneWeights
     from pipeline.stages import finetune, prune_weights
+    from pipeline.stages.given import Given
 
     data = load_module(load_recipe(recipe_folder)).load_data()
     trained = artifacts["dense_float32"].provenance.stages[-2]
     model = keras.models.load_model(entry_folder(variants, trained.key) / "model.keras")
     before = [weight.copy() for weight in model.get_weights()]
-    pruned, facts = prune_weights.run(
-        model, PruneWeights(stage="prune_weights", epochs=1, batch=16, sparsity=0.7), data, 1,
-        lambda *_: None,
-    )  # fmt: skip
-    assert facts["sparsity"] == pytest.approx(0.7, abs=0.02)
-    tuned, facts = finetune.run(
-        pruned, Finetune(stage="finetune", epochs=1, batch=16), data, 1, lambda *_: None
+    asked = PruneWeights(stage="prune_weights", epochs=1, batch=16, sparsity=0.7)
+    first = prune_weights.run(asked, Given(model=model, data=data, seed=1))
+    assert first.facts["sparsity"] == pytest.approx(0.7, abs=0.02)
+    pruned = first.model
+    then = finetune.run(
+        Finetune(stage="finetune", epochs=1, batch=16), Given(model=pruned, data=data, seed=1)
     )
-    assert facts["sparsity"] == pytest.approx(0.7, abs=0.02)
+    assert then.facts["sparsity"] == pytest.approx(0.7, abs=0.02)
+    tuned = then.model
     moved = zip(pruned.get_weights(), tuned.get_weights(), strict=True)
     assert any((a != b).any() for a, b in moved)
     assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))

@@ -5,13 +5,13 @@ import pytest
 
 from pipeline.artifact import NumberFormat
 from pipeline.recipe import (
-    PruneWeights,
     RecipeError,
     find_recipe,
     list_recipes,
     load_recipe,
     recipe_schema,
 )
+from pipeline.settings import PruneWeights
 
 Edit = Callable[..., Path]
 

@@ -33,7 +33,9 @@ class FakeWorker:
         (folder / "model.keras").write_text("untrained")
         return {}
 
-    def stage(self, call: Call, parent: Entry, folder: Path, report: Report) -> dict[str, Any]:
+    def stage(
+        self, call: Call, parent: Entry, folder: Path, report: Report, teacher: Entry | None = None
+    ) -> dict[str, Any]:
         (folder / "model.keras").write_text("half")
         report(1, 2, "loss 1")
         self._do(call, folder)
