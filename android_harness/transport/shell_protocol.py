@@ -144,7 +144,7 @@ class ShellV1:
 
 def _cut_pid(output: ShellOutput, text: bytearray) -> None:
     line, newline, _ = text.partition(b"\n")
-    number = line.removeprefix(_PID_MARK)
+    number = line.removeprefix(_PID_MARK).rstrip(b"\r")  # of a phone that writes \r\n
     if newline and line.startswith(_PID_MARK) and number.isdigit():
         output.pid = int(number)
         del text[: len(line) + 1]

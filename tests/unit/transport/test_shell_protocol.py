@@ -33,9 +33,10 @@ def test_packets_cut_anywhere_give_the_same_output(
     assert output.stderr == b"".join(text for kind, text in said if kind == 2)
 
 
-def test_our_own_first_line_is_taken_out_of_stdout() -> None:
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r\r\n"])
+def test_our_own_first_line_is_taken_out_of_stdout(end: bytes) -> None:
     reader = ShellV2()
-    reader.feed(packet(1, b"deploy-bench-pid:4711\n") + packet(1, b"real\n"))
+    reader.feed(packet(1, b"deploy-bench-pid:4711" + end) + packet(1, b"real\n"))
     output = reader.finish()
     assert output.pid == 4711
     assert output.stdout == b"real\n"
