@@ -58,6 +58,9 @@ class Train(Fit):
     """Train the model as it stands."""
 
     stage: Literal["train"]
+    fresh: bool = Field(
+        False, description="from new random weights: the control of every smaller network"
+    )
 
 
 @final
@@ -66,32 +69,41 @@ class PruneChannels(Fit):
 
     stage: Literal["prune_channels"]
     epochs: NonNegativeInt = Field(0, description="fine-tuning after each removal; 0: none")
-    keep: Share = Field(description="share of the target that stays")
+    keep: Share = Field(description="share of the target that may stay; met from below")
     target: Literal["macs", "parameters", "bytes", "channels"] = Field(
         "macs", description="what keep is a share of; bytes: of the float32 file"
     )
     score: Literal["l1", "l2", "batchnorm", "taylor", "geometric_median", "random"] = Field(
-        "l1", description="what tells how much a channel matters"
+        "l1", description="what tells how much a channel matters; random: the control"
     )
     allocation: Literal["uniform", "global", "sensitivity"] = Field(
-        "uniform", description="how the removal is spread over the layers"
+        "uniform",
+        description="how the removal is spread: the same share everywhere; the lowest scores of "
+        "the whole network; less where removing hurts the validation loss",
     )
-    layers: dict[str, float] = Field({}, description="share of channels kept, by layer")
-    multiple: PositiveInt = Field(16, description="widths are rounded to a multiple of it")
+    layers: dict[str, float] = Field(
+        {}, description="share of channels kept, by layer, from the first step on"
+    )
+    multiple: PositiveInt = Field(
+        16, description="widths are rounded to it; of narrower layers, to smallest"
+    )
     smallest: PositiveInt = Field(8, description="no layer is left with fewer channels")
-    steps: PositiveInt = Field(1, description="removals, each followed by fine-tuning")
+    steps: PositiveInt = Field(1, description="removals by equal shares, each fine-tuned")
     tolerance: float | None = Field(
         None,
         ge=0,
         lt=1,
-        description="validation accuracy that may be lost; steps beyond are undone",
+        description="validation accuracy that may be lost; the first step beyond is the last, "
+        "and undone",
     )
 
     @model_validator(mode="after")
-    def _shares(self) -> Self:
+    def _fits(self) -> Self:
         for layer, share in self.layers.items():
             if not 0 < share <= 1:
                 raise ValueError(f"layers.{layer} is {share}, not a share above 0 and up to 1")
+        if self.distil is not None and not self.epochs:
+            raise ValueError("distil asks for a teacher, but epochs = 0 trains nothing")
         return self
 
 
