@@ -146,9 +146,12 @@ def _variant(
         push_skipped=run.push_skipped,
         proof=_proof(visit, timed[0][1]) if timed else None,
         stages=tuple(
-            model.Stage(name=stage.name, parameters=stage.parameters, key=stage.key)
+            model.Stage(
+                name=stage.name, parameters=stage.parameters, key=stage.key, facts=stage.facts
+            )
             for stage in artifact.provenance.stages
         ),
+        conversion=artifact.conversion,
         built_at_utc=artifact.provenance.built_at_utc,
         warnings=_variant_warnings(run),
     )

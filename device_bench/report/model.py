@@ -96,6 +96,7 @@ class Stage(_Part):
     name: str
     parameters: dict[str, object]
     key: str | None = Field(default=None, description="content hash its output is cached under")
+    facts: dict[str, object] = Field(default={}, description="what the stage said of its work")
 
 
 class Proof(_Part):
@@ -146,6 +147,9 @@ class Variant(_Part):
     push_skipped: bool | None
     proof: Proof | None
     stages: tuple[Stage, ...]
+    conversion: dict[str, object] = Field(
+        default={}, description="what the conversion said of its work"
+    )
     built_at_utc: str
     warnings: tuple[str, ...]
 

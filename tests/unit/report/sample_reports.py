@@ -181,7 +181,8 @@ def variant(
         accuracy_host_reason=None if accuracy else accuracy_reason or "the test set has no labels",
         parity=parity(shape), pushed_bytes=file_bytes, push_skipped=False,
         proof=proof(), stages=(
-            Stage(name="train", parameters={"epochs": 12, "rate": 0.001}, key=sha("train")),
+            Stage(name="train", parameters={"epochs": 12, "rate": 0.001}, key=sha("train"),
+                  facts={"loss": 0.0123456, "left_whole": {"logits": "gives the model's output"}}),
             Stage(name="export", parameters={"format": shape.format}, key=sha(shape.name)),
         ),
         built_at_utc="2026-11-20T09:30:00Z", warnings=warnings,
@@ -362,7 +363,9 @@ def hostile() -> Phone:
         ),
     )
     bad = variant(shapes[0], shapes[0], warnings=(HOSTILE,)).model_copy(update={
-        "stages": (Stage(name=HOSTILE, parameters={HOSTILE: [HOSTILE, {"a": HOSTILE}]}),),
+        "stages": (Stage(name=HOSTILE, parameters={HOSTILE: [HOSTILE, {"a": HOSTILE}]},
+                         facts={HOSTILE: HOSTILE, "list": [HOSTILE]}),),
+        "conversion": {HOSTILE: {HOSTILE: HOSTILE}},
         "failures": (Failure(kind=FailureKind.INFRA, message=HOSTILE, retried=True),),
         "energy_reason": HOSTILE, "proof": proof(HOSTILE),
         "parity": (Parity(engine=HOSTILE, samples=3, bit_identical=None, max_abs_difference=None,
