@@ -17,7 +17,8 @@ RUN_PACKAGES := python3.11-venv libusb-1.0-0 qemu-system-arm
 TEST_PACKAGES := adb chromium
 
 .PHONY: help deploy-bench test check format system system-test setup runner image devices report \
-        virtual-phone virtual-phone-stop lock bench-harness picture clean
+        virtual-phone virtual-phone-stop lock bench-harness bench-channels bench-compression \
+        bench-sparse picture clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -63,6 +64,15 @@ virtual-phone-stop: $(VENV)/.ready ## stop it
 
 bench-harness: system-test setup ## what the harness itself costs, side by side with adb and Python
 	@$(BIN)/python -m tests.benchmarks.harness $(ARGS)
+
+bench-channels: $(VENV)/.ready ## prune every architecture of tf_keras.applications: docs/channels.md
+	@$(BIN)/python -m tests.benchmarks.channels $(ARGS)
+
+bench-compression: setup ## every technique with its controls, over seeds: docs/compression.md
+	@$(BIN)/python -m tests.benchmarks.compression $(ARGS)
+
+bench-sparse: setup ## which kernels sparse models take on emulated arm64
+	@$(BIN)/python -m tests.benchmarks.sparse_kernels $(ARGS)
 
 picture: ## the README's picture, from the newest report of the container phone
 	@mkdir -p docs && page=$$(ls -t out/*/virtual-phone-container-*.html | head -1) && profile=$$(mktemp -d) && \

@@ -2,10 +2,15 @@
 
 PipelineError
 ├── RecipeError         a recipe that cannot be used: where, which key, what would be right
+├── UnusableInput       a model or data of the user's own that cannot be taken in
 ├── BadModelFile        a file that is not a whole TFLite model
 ├── BadArtifact         an artifact.json that is not understood, or does not fit its files
 ├── DataError           model.py gave a model or data that cannot be used
 ├── StageFailed         a stage raised; the cause is chained
+├── NotPrunable         a model whose channels cannot be removed, or not the way it was asked
+├── TrainingDiverged    a loss or a weight became no number
+├── OutOfMemory         a training step does not fit into memory
+├── TeachingError       a model cannot be distilled as asked: the teacher does not fit
 ├── ConversionError     a trained model could not be converted, or converts to wrong numbers
 ├── ReferenceFailed     an interpreter on this host could not run a model
 └── PackageMissing      the packages of the ``compress`` extra are not installed
@@ -37,6 +42,20 @@ class RecipeError(PipelineError):
         where = f"{self.path}: {self.key}" if self.key else self.path
         hint = f"; {self.hint}" if self.hint else ""
         return f"{where}: {self.message}{hint}"
+
+
+class UnusableInput(PipelineError):
+    """A model or data of the user's own that cannot be taken in: what is wrong, what would help."""
+
+    kind = "infra"
+
+    def __init__(self, path: str, message: str, hint: str = "") -> None:
+        super().__init__(path, message, hint)
+        self.path, self.message, self.hint = path, message, hint
+
+    def __str__(self) -> str:
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{self.path}: {self.message}{hint}"
 
 
 class BadModelFile(PipelineError):
@@ -84,6 +103,56 @@ class StageFailed(PipelineError):
 
     def __str__(self) -> str:
         return f"recipe {self.recipe}, stage {self.stage}: {self.cause}"
+
+
+class TrainingDiverged(PipelineError):
+    """A loss or a weight became infinite or no number."""
+
+    def __init__(self, model: str, epoch: int, learning_rate: float) -> None:
+        super().__init__(model, epoch, learning_rate)
+        self.model, self.epoch, self.learning_rate = model, epoch, learning_rate
+
+    def __str__(self) -> str:
+        return (
+            f"training {self.model} diverged in epoch {self.epoch} with learning_rate = "
+            f"{self.learning_rate}: a loss or a weight is infinite or no number; lower "
+            "learning_rate, and look for inputs that are no numbers"
+        )
+
+
+class OutOfMemory(PipelineError):
+    """A training step does not fit into memory."""
+
+    kind = "infra"
+
+    def __init__(self, model: str, batch: int) -> None:
+        super().__init__(model, batch)
+        self.model, self.batch = model, batch
+
+    def __str__(self) -> str:
+        return f"training {self.model} ran out of memory with batch = {self.batch}; lower batch"
+
+
+class TeachingError(PipelineError):
+    """A model cannot be distilled as asked."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(model, reason)
+        self.model, self.reason = model, reason
+
+    def __str__(self) -> str:
+        return f"{self.model} cannot be distilled: {self.reason}"
+
+
+class NotPrunable(PipelineError):
+    """A model whose channels cannot be removed, or not the way it was asked."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(model, reason)
+        self.model, self.reason = model, reason
+
+    def __str__(self) -> str:
+        return f"model {self.model}: {self.reason}"
 
 
 class ConversionError(PipelineError):

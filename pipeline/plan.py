@@ -45,7 +45,13 @@ _TRAINING_PACKAGES: Final = (
     "numpy", "pillow", "scikit-learn", "scipy", "tensorflow", "tensorflow-model-optimization",
     "tf-keras",
 )  # fmt: skip
-_CONVERT_PACKAGES: Final = (*_TRAINING_PACKAGES, "ai-edge-litert", "tflite-runtime", "zstandard")
+_CONVERT_PACKAGES: Final = (
+    *_TRAINING_PACKAGES,
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "tflite-runtime",
+    "zstandard",
+)
 
 
 @final
