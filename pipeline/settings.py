@@ -161,7 +161,7 @@ class Cluster(Fit):
     stage: Literal["cluster"]
     clusters: int = Field(16, ge=2, le=256, description="values in each layer")
     layers: dict[str, Annotated[int, Field(ge=2, le=256)]] = Field(
-        {}, description="values, by layer"
+        {}, description="values, by layer; as many as it holds weights, or more: left as it is"
     )
     initialisation: Literal["linear", "random", "density", "kmeans"] = Field(
         "kmeans", description="where the values start"
@@ -173,7 +173,7 @@ class QuantizeAware(Fit):
     """Train with int8's rounding in place; zeros and shared values stay."""
 
     stage: Literal["quantize_aware"]
-    skip: tuple[str, ...] = Field((), description="layers that stay float")
+    skip: tuple[str, ...] = Field((), description="layers whose kernels stay float")
 
 
 @final
