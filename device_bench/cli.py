@@ -8,9 +8,9 @@ import contextlib
 import functools
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, NamedTuple, ParamSpec, TypeVar
 
 import typer
 
@@ -60,6 +60,38 @@ Threads = Annotated[str | None, typer.Option(help="thread counts, e.g. 1,4; defa
 MinSeconds = Annotated[
     float, typer.Option(min=0.0, max=60.0, help="shortest timed loop of a block")
 ]
+Recipes = Annotated[list[str] | None, typer.Argument(help="recipe names or folders")]
+Model = Annotated[
+    Path | None,
+    typer.Option(help="a Keras model of your own (.keras, .h5, SavedModel); makes its recipe"),
+]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="for --model: folder of images per class, images alone, .npz with x and y, "
+        "or 'synthetic' (size and latency only)"
+    ),
+]
+RecipeDir = Annotated[
+    Path | None, typer.Option(help="where --model's recipe lies; default: models/<file's name>")
+]
+Size = Annotated[
+    str | None, typer.Option(help="input size where the model leaves it open: 224, or 192x256")
+]
+Scale = Annotated[
+    str | None,
+    typer.Option(
+        help="of pixels: 0..1, -1..1, 0..255, imagenet, caffe; default: under which the model "
+        "is right most often, without labels 0..1 (0..255 when the model scales itself)"
+    ),
+]
+Custom = Annotated[
+    list[str] | None,
+    typer.Option(help="layer class of your own, package.module:Class; may be repeated"),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="run Python code inside the model file (Lambda layers)")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="only the result")]
 
 
@@ -94,8 +126,15 @@ def _told(command: Callable[P, R]) -> Callable[P, R]:
 
 @app.command()
 @_told
-def run(
-    recipes: Annotated[list[str], typer.Argument(help="recipe names or folders")],
+def run(  # noqa: PLR0913  (typer reads the options off the signature)
+    recipes: Recipes = None,
+    model: Model = None,
+    data: Data = None,
+    recipe_dir: RecipeDir = None,
+    size: Size = None,
+    scale: Scale = None,
+    custom: Custom = None,
+    trust: Trust = False,
     phone: Phones = None,
     virtual: Virtual = "auto",
     out: Out = OUT,
@@ -107,36 +146,51 @@ def run(
     """Build recipes, measure every variant on every phone, write the reports.
 
     Example: deploy-bench run digits_mobile mobilenet_v2 --phone 37251FDJG0 --threads 1,4
+
+    A model of your own: deploy-bench run --model flowers.keras --data photos/
     """
     from device_bench.stopwatch import Stopwatch
     from device_bench.variants import build_recipes, check_recipes
 
     selection, protocol = _selection(phone, virtual), _protocol(blocks, threads, min_s)
-    check_recipes(recipes)
+    given = _Own(model, data, recipe_dir, size, scale, custom or (), trust)
+    named = _recipes(recipes, given, quiet)
+    check_recipes(named)
     watch = Stopwatch()
     with _progress(quiet) as progress:
-        variants = build_recipes(recipes, _variants_folder(), progress, watch)
+        variants = build_recipes(named, _variants_folder(), progress, watch)
         bench = _measure(variants, selection, protocol, out, progress, watch)
     _finish(out, bench)
 
 
 @app.command()
 @_told
-def build(
-    recipes: Annotated[list[str], typer.Argument(help="recipe names or folders")],
+def build(  # noqa: PLR0913  (typer reads the options off the signature)
+    recipes: Recipes = None,
+    model: Model = None,
+    data: Data = None,
+    recipe_dir: RecipeDir = None,
+    size: Size = None,
+    scale: Scale = None,
+    custom: Custom = None,
+    trust: Trust = False,
     quiet: Quiet = False,
 ) -> None:
     """Compress and convert only; nothing is measured.
 
     Example: deploy-bench build digits_mobile
+
+    A model of your own: deploy-bench build --model flowers.keras --data photos/
     """
     from device_bench.stopwatch import Stopwatch
     from device_bench.variants import build_recipes, check_recipes
 
-    check_recipes(recipes)
+    given = _Own(model, data, recipe_dir, size, scale, custom or (), trust)
+    named = _recipes(recipes, given, quiet)
+    check_recipes(named)
     watch = Stopwatch()
     with _progress(quiet) as progress:
-        groups = build_recipes(recipes, _variants_folder(), progress, watch)
+        groups = build_recipes(named, _variants_folder(), progress, watch)
     for artifact in (a for group in groups for a in group.artifacts):
         accuracy = "-" if artifact.accuracy is None else f"{100 * artifact.accuracy.value:.1f} %"
         sizes = f"{artifact.bytes / 1000:>9.1f} kB {artifact.bytes_zstd / 1000:>9.1f} kB zstd"
@@ -262,6 +316,43 @@ def clean(
         with connect(selector) as transport:
             Phone(transport).run(f"rm -rf {quoted(REMOTE_ROOT)}", timeout_s=60.0)
         typer.echo(f"{selector}: {REMOTE_ROOT} is gone")
+
+
+class _Own(NamedTuple):
+    """The options about a model of the user's own, as typed."""
+
+    model: Path | None
+    data: str | None
+    recipe_dir: Path | None
+    size: str | None
+    scale: str | None
+    custom: Sequence[str]
+    trust: bool
+
+
+def _recipes(recipes: list[str] | None, given: _Own, quiet: bool) -> list[str]:
+    """The recipes to build: those named, and the one of the user's own model."""
+    if given.model is None:
+        if any(given):
+            raise typer.BadParameter("describes a model, but there is no --model", param_hint=(
+                "--" + next(k for k, v in given._asdict().items() if v).replace("_", "-")
+            ))  # fmt: skip
+        if not recipes:
+            raise typer.BadParameter("name a recipe, or give --model", param_hint="recipes")
+        return recipes
+    from device_bench.variants import check_recipes, write_recipe
+    from pipeline.own.intake import OwnModel
+
+    check_recipes(recipes or [])  # before anything is written
+    own = OwnModel(
+        model=given.model, data=given.data, folder=given.recipe_dir, size=given.size,
+        scale=given.scale, custom=tuple(given.custom), trust=given.trust,
+    )  # fmt: skip
+    with _progress(quiet) as progress:
+        folder, remarks = write_recipe(own, progress)
+    for remark in remarks[quiet:]:  # where the recipe lies is no warning
+        typer.echo(remark, err=True)
+    return [*(recipes or []), str(folder)]
 
 
 def _measure(

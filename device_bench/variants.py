@@ -19,6 +19,7 @@ from pipeline.artifact import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.own.intake import OwnModel
     from pipeline.runner import StageEvent
 
 
@@ -42,6 +43,24 @@ def check_recipes(names: Sequence[str]) -> None:
 
     for name in names:
         load_recipe(find_recipe(name))
+
+
+def write_recipe(own: "OwnModel", progress: Progress) -> tuple[Path, tuple[str, ...]]:
+    """Write the recipe of a model of the user's own, or find it written.
+
+    Returns:
+        The recipe's folder, and what the user must know or look into.
+
+    Raises:
+        PipelineError: the model or the data cannot be used; nothing was written.
+    """
+    from pipeline.own.intake import take_in
+
+    taken = take_in(own, lambda doing: progress.step("your model", doing, 0, 1))
+    return taken.folder, (
+        f"recipe {taken.folder}: {taken.state}, for editing",
+        *taken.remarks,
+    )
 
 
 def build_recipes(

@@ -144,15 +144,19 @@ def describe_plan(plan: Plan, folder: Path | None = None) -> str:
 class _Surroundings:
     """What lies around a recipe and decides what its functions give."""
 
-    code: Mapping[str, str]  # sha256 of each source in the recipe's folder
+    code: Mapping[str, str]  # sha256 of each source in the recipe's folder, and of what it imports
     files: tuple[Any, ...]  # fingerprint of everything its parameters point at
 
     @classmethod
     def of(cls, recipe: Recipe) -> "_Surroundings":
         folder = recipe.folder
         sources = sorted(p for p in folder.rglob("*.py") if "__pycache__" not in p.parts)
+        taken = chain.from_iterable(_modules_in(path.read_bytes()) for path in sources)
         return cls(
-            code={p.relative_to(folder).as_posix(): _file_hash(p) for p in sources},
+            code={
+                **{p.relative_to(folder).as_posix(): _file_hash(p) for p in sources},
+                **{f"pipeline.{name}": sha for name, sha in _sources(*taken).items()},
+            },
             files=tuple(_fingerprint(path) for path in recipe.paths()),
         )
 
@@ -246,10 +250,18 @@ def _sources(*modules: str) -> dict[str, str]:
 def _read_source(module: str) -> tuple[str, tuple[str, ...]]:
     """A module's sha256, and the modules of this package that it imports."""
     content = (_PIPELINE / f"{module.replace('.', '/')}.py").read_bytes()
-    named = chain.from_iterable(_imported(node) for node in ast.walk(ast.parse(content)))
+    return hashlib.sha256(content).hexdigest(), _modules_in(content)
+
+
+def _modules_in(source: bytes) -> tuple[str, ...]:
+    """The modules of this package that a source imports, at its top or inside functions."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # importing it will say so
+        return ()
+    named = chain.from_iterable(_imported(node) for node in ast.walk(tree))
     within = {name.removeprefix("pipeline.") for name in named if name.startswith("pipeline.")}
-    modules = (m for m in sorted(within) if (_PIPELINE / f"{m.replace('.', '/')}.py").is_file())
-    return hashlib.sha256(content).hexdigest(), tuple(modules)
+    return tuple(m for m in sorted(within) if (_PIPELINE / f"{m.replace('.', '/')}.py").is_file())
 
 
 def _imported(node: ast.AST) -> list[str]:

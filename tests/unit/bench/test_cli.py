@@ -78,3 +78,34 @@ def test_an_unknown_bench_names_those_that_are_known(tmp_path):
     done = call("report", "nope", "--out", str(tmp_path))
     assert done.exit_code == Exit.USAGE
     assert make_bench().id in done.output
+
+
+@pytest.mark.parametrize("command", ["build", "run"])
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ((), "name a recipe, or give --model"),
+        (("--data", "photos"), "there is no --model"),
+        (("digits_mobile", "--trust"), "there is no --model"),
+    ],
+)
+def test_options_of_a_model_need_a_model(command, options, says):
+    done = call(command, *options)
+    assert done.exit_code == Exit.USAGE
+    assert says in " ".join(done.output.split())
+
+
+def test_a_model_without_data_says_what_data_may_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.keras").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(8))
+    done = call("build", "--model", "m.keras")
+    assert done.exit_code == Exit.USAGE
+    assert "a .npz file with x and y" in done.output
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_wrong_recipe_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call("build", "no_such_recipe", "--model", "m.keras", "--data", "synthetic")
+    assert done.exit_code == Exit.USAGE
+    assert "no_such_recipe" in done.output

@@ -145,3 +145,31 @@ def test_kinds(recipe_folder: Path) -> None:
     kinds = [call.kind for call in planned(recipe_folder).calls]
     assert kinds.count(CallKind.BUILD) == 1
     assert kinds.count(CallKind.CONVERT) == 3
+
+
+def test_what_a_recipe_imports_of_ours_decides_its_outputs(edit: Edit, recipe_folder: Path) -> None:
+    before = planned(recipe_folder)
+    edit(
+        "def build_model",
+        "from pipeline.own.model import load_own_model\ndef build_model",
+        "model.py",
+    )
+    after = planned(recipe_folder)
+    assert keys(before)["build"] != keys(after)["build"]
+    assert before.code_sha256 != after.code_sha256
+
+
+def test_a_source_that_is_no_python_is_planned_all_the_same(
+    edit: Edit, recipe_folder: Path
+) -> None:
+    edit("def build_model", "def def", "model.py")
+    assert keys(planned(recipe_folder))["build"]
+
+
+def test_a_stage_is_done_anew_when_what_it_imports_changes() -> None:
+    from pipeline.plan import _read_source, _sources
+
+    reached = _sources("stages.prune_channels")
+    assert {"stages.fit", "stages.given", "channels.graph", "channels.rewrite"} <= reached.keys()
+    assert "errors" not in reached
+    assert "stages.fit" in _read_source("stages.train")[1]
