@@ -211,6 +211,7 @@ class Artifact(_Stored):
     macs: NonNegativeInt | None  # None: an operator whose multiplications are not counted
     sparsity: float  # zeros among the weights of layers that multiply
     sparsity_by_layer: dict[str, float]
+    unique_values_by_layer: dict[str, PositiveInt] = Field(default={})  # distinct stored weights
     operators: dict[str, PositiveInt] = Field(default={})  # "CONV_2D v3" -> how often
     min_runtime: str | None = None  # first TensorFlow Lite release that knows every operator
     compression_ratio: float | None  # (baseline - this) / baseline, in bytes of the file

@@ -11,6 +11,7 @@ from pipeline.artifact import MODEL_FILE, Artifact, Provenance, TensorSpec, Test
 from pipeline.errors import BadModelFile
 from pipeline.reference.process import LITERT, TFLITE_RUNTIME
 from pipeline.runner import created_by, now_utc
+from pipeline.sparse_path import sparse_path
 from pipeline.tflite_file import TfliteModel, read_model
 from pipeline.variant import INPUTS_FILE, answers, facts_of
 
@@ -54,9 +55,12 @@ def _check_feedable(model: TfliteModel) -> None:
 
 
 def _warnings(model: TfliteModel) -> list[str]:
-    if len(model.outputs) == 1:
-        return []
-    return [f"the model has {len(model.outputs)} outputs; only the first is compared"]
+    found = []
+    if len(model.outputs) > 1:
+        found.append(f"the model has {len(model.outputs)} outputs; only the first is compared")
+    if (breaks := sparse_path(model).breaks) is not None:
+        found.append(f"WRONG NUMBERS ON ARM: {breaks}")
+    return found
 
 
 def _random_test_set(spec: TensorSpec, folder: Path) -> TestSet:

@@ -8,7 +8,7 @@ import math
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,9 +74,17 @@ class Tensor:
 
     @property
     def zeros(self) -> int:
-        """How many values of a constant stand for 0.0."""
+        """How many values of a constant stand for 0.0, those that are left out included."""
         assert self.constant is not None  # asked of weights only
-        return self.elements - int(np.count_nonzero(self.constant - (self.zero_point or 0)))
+        others = int(np.count_nonzero(self.constant - (self.zero_point or 0)))
+        return max(0, self.elements - others)  # a damaged file may store more than fit
+
+    @property
+    def unique_values(self) -> int:
+        """Distinct values of a constant; zeros that are left out are one of them."""
+        values = np.unique(self.constant)  # type: ignore[arg-type]  # asked of weights only
+        left_out = self.zeros > 0 and not np.any(values == (self.zero_point or 0))
+        return int(values.size) + int(left_out)
 
 
 @final
@@ -138,15 +146,27 @@ class TfliteModel:
         return None if None in counts else sum(cast(list[int], counts))
 
     @cached_property
+    def layers(self) -> dict[str, Operator]:
+        """The operators that multiply by constant weights, by layer."""
+        found: dict[str, Operator] = {}
+        for operator in self.operators:
+            if operator.name in _WEIGHT_INPUT and self.stored(_weights_of(operator)) is not None:
+                found[self._layer(operator, found)] = operator
+        return found
+
+    @cached_property
     def weights(self) -> dict[str, Tensor]:
         """Constant weights of the layers that multiply, by layer."""
-        found: dict[str, Tensor] = {}
-        for operator in self.operators:
-            if operator.name in _WEIGHT_INPUT:
-                weight = self._constant(operator.inputs[_WEIGHT_INPUT[operator.name]])
-                if weight is not None:
-                    found[self._layer(operator, found)] = weight
-        return found
+        stored = {name: self.stored(_weights_of(op)) for name, op in self.layers.items()}
+        return {name: tensor for name, tensor in stored.items() if tensor is not None}
+
+    @cached_property
+    def encoded(self) -> frozenset[str]:
+        """The layers whose zeros are left out of the file."""
+        return frozenset(
+            name for name, op in self.layers.items()
+            if any(self._made_by[i].name == "DENSIFY" for i in self._unpacked(_weights_of(op))[:-1])
+        )  # fmt: skip
 
     @cached_property
     def sparsity_by_layer(self) -> dict[str, float]:
@@ -160,6 +180,11 @@ class TfliteModel:
         total = sum(t.elements for t in weights)
         return sum(t.zeros for t in weights) / total if total else 0.0
 
+    @cached_property
+    def unique_values_by_layer(self) -> dict[str, int]:
+        """Distinct values among the weights of each layer that multiplies, as they are stored."""
+        return {name: t.unique_values for name, t in self.weights.items()}
+
     @property
     def operator_counts(self) -> dict[str, int]:
         """How often each operator occurs, by ``NAME v<version>``."""
@@ -169,12 +194,19 @@ class TfliteModel:
     def number_format(self) -> NumberFormat:
         """The nearest of the formats this project makes."""
         multiplied = [op for op in self.operators if op.name in _WEIGHT_INPUT]
-        if any(not self._is_float(op.inputs[_data_input(op)]) for op in multiplied):
-            return NumberFormat.INT8
+        taken = {self.tensors[op.inputs[_data_input(op)]].dtype for op in multiplied}
+        if not taken <= set(_FLOATS):
+            if taken & set(_FLOATS):
+                return NumberFormat.MIXED
+            return NumberFormat.INT16X8 if taken == {"int16"} else NumberFormat.INT8
         kinds = {t.dtype for t in self.weights.values()}
         if kinds & {"int8", "int4", "uint8"}:
+            if all(self._is_float(op.inputs[_WEIGHT_INPUT[op.name]]) for op in multiplied):
+                return NumberFormat.WEIGHT_INT4 if "int4" in kinds else NumberFormat.WEIGHT_INT8
             return NumberFormat.DYNAMIC
-        return NumberFormat.FLOAT16 if kinds == {"float16"} else NumberFormat.FLOAT32
+        if kinds == {"float16"}:
+            return NumberFormat.FLOAT16_SPARSE if self.encoded else NumberFormat.FLOAT16
+        return NumberFormat.FLOAT32_SPARSE if self.encoded else NumberFormat.FLOAT32
 
     @cached_property
     def _made_by(self) -> dict[int, Operator]:
@@ -183,22 +215,27 @@ class TfliteModel:
     def _is_float(self, index: int) -> bool:
         return self.tensors[index].dtype in _FLOATS
 
-    def _constant(self, index: int) -> Tensor | None:
+    def stored(self, index: int) -> Tensor | None:
         """The stored constant behind a tensor, or None when it is computed."""
-        seen = 0
-        while self.tensors[index].constant is None:
-            maker = self._made_by.get(index)
-            seen += 1  # a damaged graph may run in a circle
-            if maker is None or maker.name not in _DISGUISES or seen > len(_DISGUISES):
-                return None
-            index = maker.inputs[0]
-        return self.tensors[index]
+        constant = self.tensors[self._unpacked(index)[-1]]
+        return None if constant.constant is None else constant
 
-    def _layer(self, operator: Operator, taken: dict[str, Tensor]) -> str:
+    def _unpacked(self, index: int) -> list[int]:
+        """A tensor, and those it is unpacked from, the stored one last."""
+        passed = [index]
+        while self.tensors[passed[-1]].constant is None:
+            maker = self._made_by.get(passed[-1])
+            # A damaged graph may run in a circle.
+            if maker is None or maker.name not in _DISGUISES or len(passed) > len(_DISGUISES):
+                break
+            passed.append(maker.inputs[0])
+        return passed
+
+    def _layer(self, operator: Operator, taken: Collection[str]) -> str:
         """The Keras layer of an operator, or its output's name when that cannot be told."""
         output = self.tensors[operator.outputs[0]].name
-        weight = self.tensors[operator.inputs[_WEIGHT_INPUT[operator.name]]].name
-        found = (_KERAS_LAYER.match(part) for n in (output, weight) for part in n.split(";"))
+        names = (output, *(self.tensors[i].name for i in self._unpacked(_weights_of(operator))))
+        found = (_KERAS_LAYER.match(part) for n in names for part in n.split(";"))
         name = next((match["layer"] for match in found if match), output)
         return name if name not in taken else f"{name}#{len(taken)}"
 
@@ -211,6 +248,11 @@ class TfliteModel:
         if multiplies and min((*output, *inputs[0], *inputs[1]), default=0) < 1:
             return None
         return _multiplications(operator, inputs, output)
+
+
+def _weights_of(operator: Operator) -> int:
+    """The tensor that holds the weights of an operator that multiplies."""
+    return operator.inputs[_WEIGHT_INPUT[operator.name]]
 
 
 def _data_input(operator: Operator) -> int:

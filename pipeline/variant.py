@@ -19,6 +19,7 @@ from pipeline.export.convert import Order, convert
 from pipeline.export.size import zstd_bytes
 from pipeline.recipe import Quantize
 from pipeline.reference.process import LITERT, TFLITE_RUNTIME, Engine, run_engine
+from pipeline.sparse_path import sparse_path
 from pipeline.stages.evaluate import count_correct, keras_outputs, spread
 from pipeline.tflite_file import TfliteModel, read_model
 
@@ -56,6 +57,8 @@ REMARKABLE: Final = {
     NumberFormat.FLOAT32_SPARSE: 1e-4,
     NumberFormat.FLOAT16_SPARSE: 1e-2,
 }
+# A file with a larger share of zeros was pruned; trained weights hold next to none by chance.
+SPARSE: Final = 0.3
 # Keras answers this many samples for the check; a wrong kernel shows on every one.
 CHECKED_SAMPLES: Final = 64
 
@@ -114,7 +117,7 @@ def make_variant(source: Source, folder: Path) -> dict[str, Any]:
     return {
         **facts_of(model, made.content),
         "format": source.number_format,
-        "conversion": made.facts,
+        "conversion": {**made.facts, **_unskipped(model)},
         "test": test.model_dump(mode="json"),
         "references": [r.model_dump(mode="json") for r in references],
         "accuracy": references[0].model_dump(mode="json")["accuracy"],
@@ -136,6 +139,7 @@ def facts_of(model: TfliteModel, content: bytes) -> dict[str, Any]:
         "macs": model.macs,
         "sparsity": model.sparsity,
         "sparsity_by_layer": model.sparsity_by_layer,
+        "unique_values_by_layer": model.unique_values_by_layer,
         "operators": model.operator_counts,
         "min_runtime": model.min_runtime,
     }
@@ -219,6 +223,11 @@ def difference(outputs: NDArray[Any], expected: NDArray[Any]) -> float:
     scale = float(np.sqrt(np.mean(np.square(expected, dtype=np.float64))))
     error = float(np.sqrt(np.mean(np.square(outputs - expected, dtype=np.float64))))
     return error / scale if scale else float(error != 0)
+
+
+def _unskipped(model: TfliteModel) -> dict[str, Any]:
+    """For a pruned file: which layers' zeros an engine will skip, and why not the others'."""
+    return {"sparse_path": sparse_path(model).as_json()} if model.sparsity > SPARSE else {}
 
 
 def _tolerance(number_format: NumberFormat, model: TfliteModel) -> float:
