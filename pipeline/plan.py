@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from pipeline.artifact import NumberFormat
-from pipeline.recipe import Branch, Recipe, Stage
+from pipeline.recipe import Branch, Recipe
+from pipeline.settings import STAGES, Stage
 
 CACHE_FOLDER: Final = ".cache"
 ENTRY_FILE: Final = "entry.json"
@@ -132,11 +133,19 @@ def describe_plan(plan: Plan, folder: Path | None = None) -> str:
     for call in plan.calls:
         cached = folder is not None and (entry_folder(folder, call.key) / ENTRY_FILE).is_file()
         state = "" if folder is None else ("yes" if cached else "no")
-        shown = ", ".join(f"{name}={value}" for name, value in call.parameters.items())
+        shown = ", ".join(f"{name}={value}" for name, value in _asked(call).items())
         rows.append((call.label, shown, call.key[:12], state))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join((f"{plan.recipe.name}: {plan.recipe.summary}", *lines))
+
+
+def _asked(call: Call) -> Mapping[str, Any]:
+    """A call's parameters without those of a stage that nobody set."""
+    if call.kind is not CallKind.STAGE:
+        return call.parameters
+    settings = STAGES[call.name].model_validate({"stage": call.name, **call.parameters})
+    return settings.model_dump(mode="json", exclude={"stage"}, exclude_defaults=True)
 
 
 @final

@@ -96,6 +96,23 @@ def perform(
     return _Performance(plan, folder, progress, worker or _keras_worker).run()
 
 
+def perform_call(
+    plan: Plan,
+    call: Call,
+    folder: Path,
+    progress: Progress = lambda _: None,
+    worker: Callable[[Plan], Worker] | None = None,
+) -> Entry:
+    """The output of one call of ``plan``, made with all it needs when it is not kept.
+
+    Nothing else is done: no variant is placed, and of a stage nothing is converted.
+
+    Raises:
+        PipelineError, KeyboardInterrupt: as ``perform``.
+    """
+    return _Performance(plan, folder, progress, worker or _keras_worker).entry(call)
+
+
 def _keras_worker(plan: Plan) -> Worker:
     from pipeline.work import KerasWorker  # imports TensorFlow
 
@@ -120,7 +137,7 @@ class _Performance:
         entries: dict[str, Entry] = {}
         for call in conversions:
             if in_place[call.key] is None:
-                entries[call.key] = self._entry(call)
+                entries[call.key] = self.entry(call)
             else:
                 self._tell(call, "cached")
         baseline_bytes = self._baseline_bytes(in_place, entries)
@@ -160,7 +177,7 @@ class _Performance:
             and artifact.provenance.code_sha256 == self.plan.code_sha256
         )
 
-    def _entry(self, call: Call) -> Entry:
+    def entry(self, call: Call) -> Entry:
         """The call's output: kept from before, or made now together with what it needs."""
         if call.key in self._done:
             return self._done[call.key]
@@ -173,7 +190,7 @@ class _Performance:
         return entry
 
     def _entry_of(self, key: str | None) -> Entry | None:
-        return None if key is None else self._entry(self.plan.call(key))
+        return None if key is None else self.entry(self.plan.call(key))
 
     def _make(self, call: Call, parent: Entry | None, teacher: Entry | None) -> Entry:
         self._tell(call, "started")

@@ -100,10 +100,12 @@ def places(layer: Any, axis: Axis, read: Indices, made: Indices) -> Indices:
         case Axis.READ:
             return read
         case Axis.READ_IN_GROUP:
-            return np.unique(read % group_width(layer))
+            shared: Indices = np.unique(read % group_width(layer))
+            return shared
         case Axis.READ_TIMES:
             times = int(layer.depth_multiplier)
-            return np.repeat(read * times, times) + np.tile(np.arange(times), len(read))
+            spread: Indices = np.repeat(read * times, times)
+            return spread + np.tile(np.arange(times, dtype=np.int64), len(read))
         case Axis.MADE:
             return made
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.channels.cost import cost_of, predicted
 from pipeline.channels.graph import ChannelGraph, analyse
-from pipeline.channels.law import difference
+from pipeline.channels.law import compared, difference
 from pipeline.channels.rewrite import remove
 from tests.integration.channels.models import MODELS, batch, shaken, units
 
@@ -37,7 +37,7 @@ def test_the_law_is_kept(pruned: Pruned) -> None:
     found = difference(
         pruned.model, pruned.graph, pruned.dropped, pruned.smaller, batch(pruned.model)
     )
-    assert found.scale > 1e-2
+    assert found.telling, found
     assert found.kept, found
 
 
@@ -73,3 +73,26 @@ def test_names_and_the_original_are_kept(pruned: Pruned) -> None:
         np.array_equal(now, before)
         for now, before in zip(pruned.model.get_weights(), pruned.weights_before, strict=True)
     )
+
+
+def test_outputs_that_hide_a_difference_keep_no_law() -> None:
+    saturated = np.zeros(1000, np.float32)
+    saturated[3] = 1.0
+    found = compared(saturated, saturated)
+    assert (found.share, found.telling, found.kept) == (0.0, False, False)
+    assert not compared(np.zeros(4), np.zeros(4)).kept
+    assert not compared(np.full(4, np.nan), np.ones(4)).kept
+    assert compared(np.asarray([1.0, 2.0]), np.asarray([1.0, 2.0 + 1e-4])).kept
+    assert not compared(np.asarray([1.0, 2.0]), np.asarray([1.0, 2.0 + 1e-3])).kept
+
+
+def test_each_output_is_held_against_its_own_scale() -> None:
+    model = shaken(MODELS["shared"]())
+    for weight in model.get_layer("second").weights:
+        weight.assign(weight * 1e6)
+    graph = analyse(model)
+    dropped = units(graph)
+    smaller = remove(model, graph, dropped)
+    bias = smaller.get_layer("logits").weights[1]
+    bias.assign(bias + 0.1)  # wrong by far, and nothing beside the other output
+    assert not difference(model, graph, dropped, smaller, batch(model)).kept
