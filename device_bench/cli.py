@@ -5,6 +5,7 @@ compress may load the pipeline's stages.
 """
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import signal
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from device_bench.stopwatch import Stopwatch
     from device_bench.targets import Selection
     from device_bench.variants import Variants
+    from pipeline.artifact import NumberFormat
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -290,6 +292,50 @@ def recipe(
 
 @app.command()
 @_told
+def staircase(
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="float32 or int8; may be repeated; default: both"),
+    ] = None,
+    phone: Phones = None,
+    virtual: Virtual = "auto",
+    out: Out = OUT,
+    blocks: Blocks = 5,
+    min_s: MinSeconds = 0.2,
+    quiet: Quiet = False,
+) -> None:
+    """Measure at which multiples of channels convolutions get dearer on a phone.
+
+    The answer is what prune_channels should round widths to: multiple = ... in recipe.toml.
+
+    Example: deploy-bench staircase --phone 37251FDJG0 --format int8
+    """
+    from device_bench.report.build import build_report
+    from device_bench.staircase import as_json, read_phones, rungs, told
+    from device_bench.stopwatch import Stopwatch
+    from device_bench.store import opened
+
+    wanted = _staircase_formats(formats)
+    selection = dataclasses.replace(_selection(phone, virtual), timed=True)
+    protocol = _protocol(blocks, "1", min_s)
+    with _progress(quiet) as progress:
+        variants = rungs(wanted, _variants_folder(), progress)
+        bench = _measure(variants, selection, protocol, out, progress, Stopwatch())
+    with opened(out / STORE_FILE) as store:
+        found = read_phones(build_report(store, bench), wanted)
+    for label, staircases in found.items():
+        typer.echo("\n".join([label, *map(told, staircases)]))
+    file = out / bench / "staircase.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(as_json(found), encoding="utf-8")
+    typer.echo(f"staircase: {_shown(file)}")
+    if not found:
+        _complain("no phone that was measured keeps a clock that tells latency")
+        raise typer.Exit(Exit.NO_PHONE)
+
+
+@app.command()
+@_told
 def devices() -> None:
     """List the connected phones, and what to do about each that cannot be used."""
     from android_harness.phones import list_phones
@@ -398,6 +444,17 @@ def _judged(made: "Report") -> Exit:
     if FailureKind.DEVICE in kinds:
         return Exit.DEVICE
     return Exit.INFRA if kinds else Exit.OK
+
+
+def _staircase_formats(formats: list[str] | None) -> "list[NumberFormat]":
+    from pipeline.artifact import NumberFormat
+
+    known = {"float32": NumberFormat.FLOAT32, "int8": NumberFormat.INT8}
+    for given in formats or ():
+        if given not in known:
+            said = f"{given!r} is none of {', '.join(known)}"
+            raise typer.BadParameter(said, param_hint="--format")
+    return [known[given] for given in dict.fromkeys(formats or known)]
 
 
 def _selection(phone: list[str] | None, virtual: str) -> "Selection":

@@ -15,8 +15,8 @@ from statistics import median
 from typing import Final, final
 
 from device_bench.progress import Progress
-from device_bench.report.model import Estimate
-from device_bench.stats import paired_ratio
+from device_bench.report.model import Estimate, Report
+from device_bench.stats import FEWEST_BLOCKS, paired_ratio
 from device_bench.variants import Variants
 from pipeline.artifact import (
     ARTIFACT_FILE,
@@ -82,6 +82,27 @@ def _described(path: Path, folder: Path) -> Artifact:
     where = folder / "bare" / sha256_of(path)[:16]
     kept = where / ARTIFACT_FILE
     return load_artifact(kept) if kept.is_file() else describe(path, where)
+
+
+def read_phones(
+    report: Report, formats: Sequence[NumberFormat]
+) -> dict[str, tuple[Staircase, ...]]:
+    """The staircases of every phone of a bench whose time is latency.
+
+    Args:
+        report: of a bench of rungs().
+        formats: that were measured.
+    """
+    found = {}
+    for phone in report.phones:
+        by_variant = {
+            v.variant: {b.number: b.p50_us for b in v.blocks}
+            for recipe in phone.recipes for v in recipe.variants
+        }  # fmt: skip
+        if phone.time_is_latency and all(len(b) >= FEWEST_BLOCKS for b in by_variant.values()):
+            label = f"{phone.name} [{phone.evidence}: {phone.fidelity}]"
+            found[label] = tuple(read_staircase(f, by_variant.__getitem__) for f in formats)
+    return found
 
 
 def read_staircase(

@@ -45,6 +45,7 @@ class Selection:
 
     phones: tuple[str, ...] = ()  # serials or host:port; empty: all that are usable
     virtual: VirtualChoice = VirtualChoice.AUTO
+    timed: bool = False  # only stand-ins whose time is latency
 
 
 @contextlib.contextmanager
@@ -86,7 +87,8 @@ def _stand_ins(
         if not offer.ready:
             say(f"no {offer.fidelity} phone: {offer.reason}")
     native = [o.fidelity for o in offers if o.ready and o.fidelity is not EMULATED][:1]
-    ready = [*native, *(EMULATED for o in offers if o.ready and o.fidelity is EMULATED)]
+    emulated = [o.fidelity for o in offers if o.ready and o.fidelity is EMULATED]
+    ready = [*native, *([] if selection.timed else emulated)]
     say("no phone is connected: virtual ones stand in")
     started = [target for f in ready if (target := _tried(f, stack, say)) is not None]
     if all(target.label == EMULATED for target in started):  # nothing that can be timed
