@@ -292,6 +292,45 @@ def recipe(
 
 @app.command()
 @_told
+def analyse(
+    recipe: Annotated[str, typer.Argument(help="recipe name or folder")],
+    branch: Annotated[
+        str | None, typer.Option(help="branch to start from; default: the first")
+    ] = None,
+    latency: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            help="wanted share of the float32 model's time; default: 0.25, unless --size is given",
+        ),
+    ] = None,
+    points: Annotated[
+        float, typer.Option(min=0.0, max=100.0, help="accuracy points that may be lost")
+    ] = 1.0,
+    size: Annotated[
+        float | None,
+        typer.Option(min=0.01, max=0.99, help="wanted share of the float32 file's compressed size"),
+    ] = None,
+    out: Out = OUT,
+    quiet: Quiet = False,
+) -> None:
+    """Find out what a model has too much of, and propose a branch that compresses it.
+
+    Example: deploy-bench analyse digits_mobile --latency 0.25 --points 1.0
+    """
+    from device_bench.analysis import analyse as analysed
+    from device_bench.analysis import goal_of, told, write_page
+
+    goal = goal_of(latency, points, size)
+    with _progress(quiet) as progress:
+        found = analysed(recipe, branch, goal, _variants_folder(), progress)
+    typer.echo(told(found))
+    typer.echo(f"page: {_shown(write_page(found, out))}")
+
+
+@app.command()
+@_told
 def staircase(
     formats: Annotated[
         list[str] | None,

@@ -1,6 +1,7 @@
 """What is measured: the variants of recipes, built here, or finished models.
 
-The only module that loads the pipeline's stages, and only when something is built.
+With device_bench.analysis the only module that loads the pipeline's stages, and only when something
+is built.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,7 +79,7 @@ def build_recipes(
     built = []
     for recipe in (load_recipe(find_recipe(name)) for name in names):
         with watch.step(f"build {recipe.name}"):
-            artifacts = perform(plan_recipe(recipe), folder, _stage_teller(recipe.name, progress))
+            artifacts = perform(plan_recipe(recipe), folder, stage_teller(recipe.name, progress))
         built.append(
             Variants(summary=recipe.summary, artifacts=artifacts, threads=recipe.bench.threads)
         )
@@ -116,7 +117,9 @@ def _side_by_side(described: Sequence[Artifact]) -> tuple[Artifact, ...]:
     )
 
 
-def _stage_teller(name: str, progress: Progress) -> "Callable[[StageEvent], None]":
+def stage_teller(name: str, progress: Progress) -> "Callable[[StageEvent], None]":
+    """What the pipeline says of its stages, as steps of the progress."""
+
     def tell(event: "StageEvent") -> None:
         done = event.index + (event.state in ("finished", "cached"))
         progress.step(f"build {name}", _stage_words(event), done, event.count)

@@ -51,7 +51,7 @@ def render_phone(report: Report, phone: Phone) -> str:
         f"r{n}": trace(r, f"r{n}-trace") if phone.time_is_latency else None
         for n, r in enumerate(phone.recipes, 1)
     }
-    return _page("phone.html.j2", report=report, phone=phone, charts=charts, traces=traces)
+    return render("phone.html.j2", report=report, phone=phone, charts=charts, traces=traces)
 
 
 def render_index(report: Report) -> str:
@@ -61,14 +61,15 @@ def render_index(report: Report) -> str:
         for evidence in words.EVIDENCE_ORDER
         if (phones := _phones_of(report, evidence))
     ]
-    return _page("index.html.j2", report=report, groups=groups)
+    return render("index.html.j2", report=report, groups=groups)
 
 
 def _phones_of(report: Report, evidence: Evidence) -> list[Phone]:
     return [phone for phone in report.phones if phone.evidence is evidence]
 
 
-def _page(template: str, **context: Any) -> str:
+def render(template: str, **context: Any) -> str:
+    """A page from its template, in the house's style and under its policy."""
     return _templates().get_template(template).render(**context) + "\n"
 
 

@@ -10,7 +10,18 @@ from device_bench.exits import Exit
 from device_bench.store import opened
 from tests.factories import make_bench
 
-COMMANDS = ("run", "build", "bench", "report", "plan", "recipe", "staircase", "devices", "clean")
+COMMANDS = (
+    "run",
+    "build",
+    "bench",
+    "report",
+    "plan",
+    "recipe",
+    "analyse",
+    "staircase",
+    "devices",
+    "clean",
+)
 
 
 def call(*arguments):
