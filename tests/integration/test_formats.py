@@ -276,8 +276,9 @@ def test_learnt_ranges_stay(quantize_aware: Any, tmp_path: Path) -> None:
     assert converted.facts["calibration"]["samples"] == 0
     assert "learnt" in converted.facts["calibration"]["reason"]
     assert converted.file.number_format is F.INT8
-    learnt = {w.name.rpartition("/")[2]: w.numpy() for w in quantize_aware.layers[1].weights}
-    width = learnt["quantize_layer_max:0"] - learnt["quantize_layer_min:0"]
+    # quantize_layer_max:0, or quantize_layer_3_max:0 in a process that has made others.
+    learnt = {w.name.rpartition("_")[2]: w.numpy() for w in quantize_aware.layers[1].weights}
+    width = learnt["max:0"] - learnt["min:0"]
     spec = converted.file.spec(converted.file.inputs[0])
     assert spec.dtype == "int8"
     assert spec.scale == pytest.approx(float(width) / 255, rel=1e-5)

@@ -51,7 +51,8 @@ def units(graph: Any, share: float = 0.4, seed: int = 1) -> dict[str, list[int]]
 def batch(model: Any, samples: int = 2, seed: int = 2) -> Any:
     random = np.random.default_rng(seed)
     drawn = [
-        tf.constant(random.normal(size=(samples, *t.shape[1:])), tf.float32) for t in model.inputs
+        tf.constant(random.normal(size=(samples, *t.shape[1:])), keras.backend.floatx())
+        for t in model.inputs
     ]
     return drawn[0] if len(drawn) == 1 else drawn
 
