@@ -279,7 +279,8 @@ def test_nets_that_are_not_only_convolutions_are_int8_throughout(
     found = answers(file, inputs, tmp_path)
     step = file.spec(file.outputs[0]).scale
     assert step is not None
-    assert rms(found - keras_outputs(made, inputs)) < 2 * step
+    # Each of the dozen operators rounds.
+    assert rms(found - keras_outputs(made, inputs)) < 5 * step
 
 
 def test_a_layer_of_several_operators_stays_float_and_is_named(tmp_path: Path) -> None:
