@@ -27,6 +27,21 @@ MODELS = Path("models")
 TABLE = Path("docs/compression.md")
 README, BEGIN, END = Path("README.md"), "<!-- bench-compression -->", "<!-- /bench-compression -->"
 ROUNDS = 9
+IN_README = frozenset({
+    "dense_float32", "dense_int8", "half_l1_float32", "half_taylor_float32", "half_random_float32",
+    "half_scratch_float32", "half_l1_int8", "sparse80_int8", "qat_int8", "pcqat_int8",
+    "binary_int8", "macs50_float32", "macs50_int8", "macs50_by1_float32", "macs25_int8",
+    "dense_dynamic", "dense_dynamic_conv",
+})  # fmt: skip
+CONTROLS = (
+    ("half_l1_float32", "half_random_float32", "channels drawn at random"),
+    ("half_taylor_float32", "half_random_float32", "channels drawn at random"),
+    ("half_l1_float32", "half_scratch_float32", "the same widths, new weights, as much training"),
+    ("half_l1_float32", "half_alone_float32", "the same without a teacher"),
+    ("half_l1_float32", "longer_float32", "nothing removed, as much training"),
+    ("qat_int8", "dense_float32", "float32"),
+    ("dense_int8", "dense_float32", "float32"),
+)
 
 DIGITS = """\
 summary = "every technique on the digits, seed {seed}"
@@ -141,18 +156,21 @@ def main() -> None:
     asked = parser.parse_args()
     recipes = [_digits_recipe(seed) for seed in range(1, asked.seeds + 1)]
     by_seed = [_built(recipe) for recipe in recipes]
-    lines = [_line(name, by_seed) for name in by_seed[0]]
+    _check_readme()
+    lines = {name: _line(name, by_seed) for name in by_seed[0]}
     mobilenet = _built(_mobilenet_recipe())
+    digits = _latencies([line.artifact for line in lines.values()], asked.rounds)
     text = "\n".join(
         [
             _heading(asked.seeds),
-            _digits_table(lines, _latencies([line.artifact for line in lines], asked.rounds)),
+            _digits_table(list(lines.values()), digits),
+            _controls(lines),
             "## MobileNetV2, 224 x 224, random weights: size and latency only\n",
             _mobilenet_table(mobilenet, _latencies(list(mobilenet.values()), asked.rounds)),
         ]
     )
-    TABLE.parent.mkdir(exist_ok=True)
     TABLE.write_text(text, encoding="utf-8")
+    _update_readme(text)
     sys.stdout.write(text)
 
 
@@ -247,6 +265,42 @@ def _digits_table(lines: Sequence[Line], latencies: Mapping[str, list[float]]) -
     return "\n".join([*head, *rows]) + "\n"
 
 
+def _controls(lines: Mapping[str, Line]) -> str:
+    """What stands against each control, and whether the difference can be told from none."""
+    said = ["Against the controls (points of accuracy, 95 % t interval over seeds):\n"]
+    for ours, control, why in CONTROLS:
+        pairs = zip(lines[ours].accuracies, lines[control].accuracies, strict=True)
+        gained = [100 * (a - b) for a, b in pairs]
+        centre, half = _spread(gained)
+        if half is None or abs(centre) <= half:
+            verdict = "cannot be told apart"
+        else:
+            verdict = "better" if centre > 0 else "worse"
+        said.append(f"- {ours} against {control} ({why}): {_interval(gained)}: {verdict}.")
+    return "\n".join(said) + "\n"
+
+
+def _check_readme() -> None:
+    """Before anything is measured: the place the table goes to."""
+    text = README.read_text(encoding="utf-8")
+    if not 0 <= text.find(BEGIN) < text.find(END):
+        raise SystemExit(f"{README} has no {BEGIN} ... {END}")
+
+
+def _update_readme(tables: str) -> None:
+    """Put the rows that tell most between the README's marks."""
+    rows = [row for row in tables.splitlines() if row.startswith("|")]
+    heads = [n for n, row in enumerate(rows) if row.startswith("| variant")]
+    shown = []
+    for begin, end in zip(heads, [*heads[1:], len(rows)], strict=True):
+        body = [row for row in rows[begin + 2 : end] if row.split("|")[1].strip() in IN_README]
+        shown.append("\n".join([*rows[begin : begin + 2], *body]))
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    text = f"{before}{BEGIN}\n{chr(10).join(f'{table}{chr(10)}' for table in shown)}{END}{after}"
+    README.write_text(text, encoding="utf-8")
+
+
 def _mobilenet_table(
     artifacts: Mapping[str, Artifact], latencies: Mapping[str, list[float]]
 ) -> str:
@@ -264,12 +318,18 @@ def _mobilenet_table(
     return "\n".join([*head, *rows]) + "\n"
 
 
-def _interval(values: Sequence[float]) -> str:
+def _spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and half of its 95 % t interval; None where values show no spread."""
     centre = statistics.mean(values)
-    if len(values) < 2 or len(set(values)) == 1:
-        return f"{centre:+.1f}"
-    half = student.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{centre:+.1f} ± {half:.1f}"
+    if len(set(values)) == 1:
+        return centre, None
+    quantile = float(student.ppf(0.975, len(values) - 1))
+    return centre, quantile * statistics.stdev(values) / len(values) ** 0.5
+
+
+def _interval(values: Sequence[float]) -> str:
+    centre, half = _spread(values)
+    return f"{centre:+.1f}" if half is None else f"{centre:+.1f} ± {half:.1f}"
 
 
 def _ratio(base: Sequence[float], other: Sequence[float]) -> str:
