@@ -39,6 +39,20 @@ def test_a_small_float_difference_is_no_fault(tmp_path):
     assert found.wrong is None
 
 
+@pytest.mark.parametrize(
+    ("number_format", "off", "wrong"),
+    [
+        (NumberFormat.FLOAT32, 0.02, True), (NumberFormat.FLOAT16, 0.02, False),
+        (NumberFormat.FLOAT16, 0.2, True), (NumberFormat.FLOAT16_SPARSE, 0.02, True),
+        (NumberFormat.MIXED, 0.02, False), (NumberFormat.DYNAMIC_CONV, 0.2, False),
+    ],
+)  # fmt: skip
+def test_formats_may_differ_as_far_as_processors_may(tmp_path, number_format, off, wrong):
+    artifact = make_artifact(tmp_path / "a", number_format=number_format)
+    found = checked(artifact, np.eye(4, dtype=np.float32) + np.float32(off), tmp_path)
+    assert (found.wrong is not None) == wrong
+
+
 def test_int8_must_be_bit_identical(tmp_path):
     outputs = (np.eye(4) * 100).astype(np.int8)
     artifact = make_artifact(
