@@ -25,7 +25,7 @@ from android_harness.errors import (
 )
 from android_harness.parse.runner import RunnerReport
 from android_harness.phone import Phone
-from android_harness.runner.bundle import Bundle
+from android_harness.runner.bundle import Bundle, host_abi
 from android_harness.runner.options import RunnerOptions
 from android_harness.session import Session
 from android_harness.transport.seam import Transport
@@ -227,7 +227,7 @@ class PhoneBench:
             session.run(model, options, timeout_s=CHECK_S)
             outputs = Path(folder) / "outputs.bin"
             session.fetch("outputs.bin", outputs, samples * artifact.output.bytes)
-            check = _checked(artifact, outputs, samples, session)
+            check = _checked(artifact, outputs, samples, session, self._bundle)
         self._change(step.run, check=check, pushed_bytes=model.bytes, push_skipped=model.skipped)
 
     def _samples(self, run: str) -> int:
@@ -302,9 +302,12 @@ class PhoneBench:
         self._tell(Told(serial=self._visit.serial, text=text, done=self._done, total=self._total))
 
 
-def _checked(artifact: Artifact, outputs: Path, samples: int, session: Session) -> Check:
+def _checked(
+    artifact: Artifact, outputs: Path, samples: int, session: Session, bundle: Bundle
+) -> Check:
     try:
-        return check_outputs(artifact, outputs, samples)
+        like_host = bundle.abi == host_abi()
+        return check_outputs(artifact, outputs, samples, like_host=like_host)
     except ValueError as exc:
         raise RunnerOutputError(session.phone.transport.endpoint, str(exc), "") from exc
 
